@@ -1,0 +1,85 @@
+"""Everything a run is told, validated once and never changed afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from core.errors import ConfigError
+from core.scenario import Scenario
+
+Routing = Literal["least-tokens", "round-robin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the engine picks tokens. MLPerf: temperature 1, top_p 1, top_k off (-1)."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int = -1
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.max_tokens >= 1, "--max-tokens", self.max_tokens, "at least 1")
+        require(self.temperature >= 0, "--temperature", self.temperature, "0 or more")
+        require(self.top_k >= -1, "--top-k", self.top_k, "-1 or 0 (off) or a positive number")
+        require(0 < self.top_p <= 1, "--top-p", self.top_p, "above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Four limits in seconds; each one that is hit is an outcome of its own."""
+
+    connect_s: float = 10.0
+    first_token_s: float = 600.0
+    between_tokens_s: float = 120.0
+    total_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "first_token", "between_tokens", "total"):
+            value = getattr(self, f"{name}_s")
+            require(value > 0, f"--{name.replace('_', '-')}-timeout", value, "more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One run of one scenario."""
+
+    scenario: Scenario
+    accuracy: bool
+    input_file: Path
+    demonstration: bool  # the bundled dataset with its own short settings
+    mlperf_conf: Path
+    user_conf: Path
+    output_dir: Path
+    sampling: Sampling
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    backend: str = "auto"
+    server_urls: tuple[str, ...] = ()
+    max_samples: int | None = None
+    num_workers: int | None = None  # None: chosen from cores and replicas
+    max_concurrency: int | None = None  # over all replicas; None: the backend's own number for each
+    routing: Routing = "least-tokens"
+
+    def __post_init__(self) -> None:
+        for flag, value in (
+            ("--max-samples", self.max_samples),
+            ("--num-workers", self.num_workers),
+            ("--max-concurrency", self.max_concurrency),
+        ):
+            require(value is None or value >= 1, flag, value, "at least 1")
+
+    @property
+    def run_dir(self) -> Path:
+        """Where this run's files go: `<output>/<scenario>/<performance|accuracy>`."""
+        return (
+            self.output_dir / self.scenario.value / ("accuracy" if self.accuracy else "performance")
+        )
+
+
+def require(condition: bool, flag: str, value: object, want: str) -> None:
+    """Raise ConfigError naming the flag, its value and what is wanted."""
+    if not condition:
+        raise ConfigError(f"{flag} {value}: must be {want}")

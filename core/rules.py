@@ -1,0 +1,18 @@
+"""MLPerf's figures for gpt-oss-120b that are not LoadGen keys (those are in `mlperf.conf`).
+
+Source: mlcommons/inference, language/gpt-oss-120b and loadgen/mlperf.conf, round v6.1.
+"""
+
+from __future__ import annotations
+
+PERFORMANCE_SAMPLES = 6396
+ACCURACY_SAMPLES = 4395
+PERFORMANCE_MAX_TOKENS = 10240
+ACCURACY_MAX_TOKENS = 32768
+MIN_DURATION_MS = 600_000
+LOADGEN_VERSION = "6.0.17"  # the wheel that carries the seeds of round v6.1
+
+# A vocabulary's padded size; an id beyond it kills some engines (facts: SGLang's scheduler).
+VOCABULARY = 201_088
+# LoadGen divides by n_tokens - 1, so an answer needs two tokens to have a TPOT.
+MIN_ANSWER_TOKENS = 2

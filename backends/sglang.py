@@ -1,0 +1,117 @@
+"""SGLang: `/generate` with `input_ids`.
+
+By default each event repeats all ids so far; with `--incremental-streaming-output` it holds the new
+ones; versions between mix both. `completion_tokens` is cumulative in all of them, so the new tokens
+of an event are the last (now - before) of its `output_ids`, whichever form it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from backends.base import DONE, Answer, AnswerError, int32_bytes, json_ids, parse_json
+from core.config import Sampling
+from core.outcome import Finish, Outcome
+
+FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
+
+
+class SGLang:
+    """SGLang's native generation endpoint."""
+
+    name = "sglang"
+    path = "/generate"
+    max_concurrency = 1024
+
+    def __init__(self, model: str | None = None) -> None:
+        del model  # one server serves one model and is not asked for it by name
+
+    def encode(self, prompt: npt.NDArray[np.int32], sampling: Sampling, *, stream: bool) -> bytes:
+        fields = {
+            "sampling_params": {
+                "max_new_tokens": sampling.max_tokens,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": sampling.top_k if sampling.top_k > 0 else -1,
+                "skip_special_tokens": False,
+            },
+            "stream": stream,
+        }
+        return orjson.dumps(fields)[:-1] + b',"input_ids":' + json_ids(prompt) + b"}"
+
+    def reader(self) -> SGLangReader:
+        return SGLangReader()
+
+
+class SGLangReader:
+    """Reads one answer whose events are cumulative, incremental or mixed."""
+
+    __slots__ = ("_finish", "_prompt_tokens", "_seen", "ids", "n_events")
+
+    def __init__(self) -> None:
+        self.ids = bytearray()
+        self.n_events = 0
+        self._seen = 0  # completion_tokens of the last event
+        self._finish: Finish | None = None
+        self._prompt_tokens: int | None = None
+
+    def feed(self, payloads: Sequence[bytes]) -> None:
+        texts = [payload for payload in payloads if payload != DONE]
+        if not texts:
+            return
+        last = parse_json(texts[-1])
+        try:
+            if len(last["output_ids"]) == last["meta_info"]["completion_tokens"] >= self._seen:
+                # Cumulative: the newest event holds everything, the others need no parsing, which
+                # would be quadratic; that they are whole is all that is checked.
+                for text in texts:
+                    if text[-1:] != b"}":
+                        parse_json(text)
+                self.ids.clear()
+                self._seen = 0
+                self.n_events += len(texts) - 1
+                self._take(last)
+                return
+        except (TypeError, KeyError):
+            pass  # an error event; _take says what is wrong with it
+        for text in texts[:-1]:
+            self._take(parse_json(text))
+        self._take(last)
+
+    def _take(self, event: Any) -> None:
+        try:
+            if "error" in event:
+                raise AnswerError(Outcome.ENGINE_ERROR, str(event["error"]["message"]))
+            ids, info = event["output_ids"], event["meta_info"]
+            now = info["completion_tokens"]
+            new = now - self._seen
+            if not 0 <= new <= len(ids):
+                raise AnswerError(
+                    Outcome.COUNT_MISMATCH,
+                    f"{new} new tokens announced, {len(ids)} ids received",
+                )
+            self.ids += int32_bytes(ids[len(ids) - new :])
+            self.n_events += new > 0
+            self._seen = now
+            self._prompt_tokens = info["prompt_tokens"]
+            if info["finish_reason"] is not None:
+                self._ended(info["finish_reason"])
+        except (TypeError, KeyError, AttributeError) as error:
+            raise AnswerError(Outcome.BAD_STREAM, f"{error!r} in {event!r:.120}") from None
+
+    def _ended(self, reason: dict[str, Any]) -> None:
+        if reason["type"] not in FINISH:
+            raise AnswerError(
+                Outcome.ENGINE_ERROR, f"{reason['type']}: {reason.get('message', 'no message')}"
+            )
+        self._finish = FINISH[reason["type"]]
+
+    def finish(self) -> Answer:
+        if self._finish is None:
+            raise AnswerError(Outcome.BAD_STREAM, "the answer ended without a finish reason")
+        return Answer(bytes(self.ids), self._finish, self._prompt_tokens, self._seen)

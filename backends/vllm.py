@@ -1,0 +1,106 @@
+"""vLLM: `/v1/completions` with token ids in and, by `return_token_ids`, token ids out.
+
+Every streamed chunk carries the ids that are new in it; several tokens may share a chunk, so chunks
+are never counted as tokens. The last chunk holds the engine's own counts (`include_usage`). The
+token-only endpoint `/inference/v1/generate` would save text, but needs a server flag since vLLM 0.30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from backends.base import DONE, Answer, AnswerError, int32_bytes, json_ids, parse_json
+from core.config import Sampling
+from core.outcome import Finish, Outcome
+
+FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
+
+
+class VLLM:
+    """vLLM's OpenAI-compatible completions."""
+
+    name = "vllm"
+    path = "/v1/completions"
+    max_concurrency = 1024
+
+    def __init__(self, model: str | None = None) -> None:
+        self._model = model
+
+    def encode(self, prompt: npt.NDArray[np.int32], sampling: Sampling, *, stream: bool) -> bytes:
+        # Every sampling field is sent: the model's generation_config.json would fill the gaps.
+        fields: dict[str, Any] = {
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k if sampling.top_k > 0 else -1,
+            "stream": stream,
+            "return_token_ids": True,
+            "skip_special_tokens": False,
+        }
+        if stream:
+            fields["stream_options"] = {"include_usage": True}
+        if self._model is not None:
+            fields["model"] = self._model
+        return orjson.dumps(fields)[:-1] + b',"prompt":' + json_ids(prompt) + b"}"
+
+    def reader(self) -> VLLMReader:
+        return VLLMReader()
+
+
+class VLLMReader:
+    """Adds up the ids of one answer's chunks."""
+
+    __slots__ = ("_finish", "_usage", "ids", "n_events")
+
+    def __init__(self) -> None:
+        self.ids = bytearray()
+        self.n_events = 0
+        self._finish: Finish | None = None
+        self._usage: dict[str, int] = {}
+
+    def feed(self, payloads: Sequence[bytes]) -> None:
+        texts = [payload for payload in payloads if payload != DONE]
+        ids: list[int] = []
+        # One parse for all chunks costs less than one for each.
+        for chunk in parse_json(b"[" + b",".join(texts) + b"]"):
+            try:
+                self._take(chunk, ids)
+            except (TypeError, KeyError, AttributeError, IndexError) as error:
+                raise AnswerError(Outcome.BAD_STREAM, f"{error!r} in {chunk!r:.120}") from None
+        self.ids += int32_bytes(ids)
+
+    def _take(self, chunk: dict[str, Any], ids: list[int]) -> None:
+        if "error" in chunk:
+            raise AnswerError(
+                Outcome.ENGINE_ERROR, str(chunk["error"].get("message", chunk["error"]))
+            )
+        if chunk["choices"]:
+            choice = chunk["choices"][0]
+            new = choice["token_ids"]
+            if new:
+                ids += new
+                self.n_events += 1
+            if choice["finish_reason"] is not None:
+                self._ended(choice["finish_reason"])
+        self._usage = chunk.get("usage") or self._usage
+
+    def _ended(self, reason: str) -> None:
+        if reason not in FINISH:
+            raise AnswerError(Outcome.ENGINE_ERROR, f"the engine ended with {reason!r}")
+        self._finish = FINISH[reason]
+
+    def finish(self) -> Answer:
+        if self._finish is None:
+            raise AnswerError(Outcome.BAD_STREAM, "the answer ended without a finish reason")
+        usage = self._usage
+        return Answer(
+            bytes(self.ids),
+            self._finish,
+            usage.get("prompt_tokens"),
+            usage.get("completion_tokens"),
+        )

@@ -1,0 +1,1 @@
+"""Moving bytes: worker processes that send prepared requests and time the answers."""

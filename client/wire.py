@@ -1,0 +1,41 @@
+"""What main process and workers say to each other, as fixed-size little-endian structs over pipes.
+
+main -> worker   COMMAND: one query to send, or CANCEL_ALL as its index
+worker -> main   HEADER, then for
+                   FIRST  the ids known at the first token
+                   DONE   the query's RECORD, then its ids, or the reason of its failure as text
+                   STATS  the worker's own account of its run as JSON, when it ends
+                   READY  nothing: the worker can take commands
+"""
+
+from __future__ import annotations
+
+import struct
+
+from core.record import RECORD_STRUCT, Completion
+
+COMMAND = struct.Struct("<QqII")  # query id, due_ns, index, unused
+CANCEL_ALL = 0xFFFF_FFFF
+
+HEADER = struct.Struct("<BBxxIQQ")  # kind, outcome, payload bytes, query id, n_tokens
+FIRST, DONE, STATS, READY = 1, 2, 3, 4
+RECORD_SIZE = RECORD_STRUCT.size
+PIPE_BYTES = 1 << 20
+
+
+def first_message(query_id: int, ids: bytes) -> bytes:
+    return HEADER.pack(FIRST, 0, len(ids), query_id, len(ids) // 4) + ids
+
+
+def done_message(completion: Completion, data: bytes) -> bytes:
+    size = RECORD_SIZE + len(data)
+    head = HEADER.pack(DONE, completion.outcome, size, completion.query_id, completion.n_tokens)
+    return head + completion.pack() + data
+
+
+def stats_message(text: bytes) -> bytes:
+    return HEADER.pack(STATS, 0, len(text), 0, 0) + text
+
+
+def ready_message() -> bytes:
+    return HEADER.pack(READY, 0, 0, 0, 0)

@@ -1,0 +1,138 @@
+"""The command line of run_mlperf.py: flags in, one frozen RunConfig out.
+
+Names and meanings are those of the MLPerf reference for gpt-oss-120b, its newer spellings included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.config import RunConfig, Sampling, Timeouts
+from core.errors import ConfigError
+from core.rules import ACCURACY_MAX_TOKENS, PERFORMANCE_MAX_TOKENS
+from core.scenario import Scenario
+
+ROOT = Path(__file__).resolve().parent
+DEMONSTRATION = ROOT / "dataset" / "demonstration.parquet"
+DEMONSTRATION_CONF = ROOT / "dataset" / "demonstration.conf"
+DEMONSTRATION_MAX_TOKENS = 64
+SAMPLING_KEYS = {"max_new_tokens": "max_tokens", "max_tokens": "max_tokens"} | {
+    name: name for name in ("temperature", "top_k", "top_p")
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_mlperf.py",
+        description="Run MLPerf inference benchmarks for gpt-oss. Without --input-file and a server, "
+        "a demonstration: bundled data and a tiny embedded engine.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    scenarios = [scenario.value for scenario in Scenario]
+    add("--mode", "--scenario", choices=scenarios, required=True, help="MLPerf scenario")
+    add("--input-file", type=Path, help="tokenized dataset (pickle or parquet file)")
+    add("--max-samples", type=int, help="use only the first samples")
+    add("--mlperf-conf", type=Path, default=ROOT / "mlperf.conf", help="the rules, as LoadGen keys")
+    add("--user-conf", type=Path, help="the submitter's targets (default: user.conf)")
+    add("--accuracy", action="store_true", help="accuracy mode instead of performance")
+    add("--output-dir", type=Path, default=Path("output"), help="where the run folder goes")
+    add("--backend", default="auto", choices=["auto", "sglang", "vllm", "embedded"])
+    add(
+        "--server-url",
+        action="append",
+        help="an engine; repeat, or separate by commas, for replicas",
+    )
+    add("--max-tokens", "--max-new-tokens", type=int, help="most tokens to generate per query")
+    add("--temperature", type=float, help="sampling temperature (default 1)")
+    add("--top-k", type=int, help="top-k sampling, -1 for off (default)")
+    add("--top-p", type=float, help="top-p sampling (default 1)")
+    add(
+        "--generation-config", type=Path, help="JSON file with sampling settings; flags win over it"
+    )
+    add("--num-workers", type=int, help="client processes (default: by cores and replicas)")
+    add("--max-concurrency", type=int, help="most requests in flight, over all replicas")
+    add("--routing", choices=["least-tokens", "round-robin"], default="least-tokens")
+    limits = Timeouts()
+    add("--connect-timeout", type=float, default=limits.connect_s, metavar="S")
+    add("--first-token-timeout", type=float, default=limits.first_token_s, metavar="S")
+    add("--between-tokens-timeout", type=float, default=limits.between_tokens_s, metavar="S")
+    add("--total-timeout", "--timeout", type=float, default=limits.total_s, metavar="S")
+    add("--dry-run", action="store_true", help="print the effective settings and stop")
+    return parser
+
+
+def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
+    """The run's configuration and whether it is only to be printed. Raises ConfigError."""
+    args = build_parser().parse_args(argv)
+    demonstration = args.input_file is None
+    user_conf = args.user_conf or (DEMONSTRATION_CONF if demonstration else ROOT / "user.conf")
+    config = RunConfig(
+        scenario=Scenario(args.mode),
+        accuracy=args.accuracy,
+        input_file=args.input_file or DEMONSTRATION,
+        demonstration=demonstration,
+        mlperf_conf=args.mlperf_conf,
+        user_conf=user_conf,
+        output_dir=args.output_dir,
+        sampling=_sampling(args, demonstration),
+        timeouts=Timeouts(
+            connect_s=args.connect_timeout,
+            first_token_s=args.first_token_timeout,
+            between_tokens_s=args.between_tokens_timeout,
+            total_s=args.total_timeout,
+        ),
+        backend=args.backend,
+        server_urls=_urls(args.server_url or []),
+        max_samples=args.max_samples,
+        num_workers=args.num_workers,
+        max_concurrency=args.max_concurrency,
+        routing=args.routing,
+    )
+    if config.backend == "embedded" and config.server_urls:
+        raise ConfigError("--backend embedded starts its own engine: leave --server-url out")
+    return config, args.dry_run
+
+
+def _urls(values: Sequence[str]) -> tuple[str, ...]:
+    urls = tuple(url.strip() for value in values for url in value.split(",") if url.strip())
+    if len(set(urls)) != len(urls):
+        raise ConfigError(f"--server-url {','.join(urls)}: a replica is named twice")
+    return urls
+
+
+def _sampling(args: argparse.Namespace, demonstration: bool) -> Sampling:
+    """Flags over --generation-config over the rules' values."""
+    if demonstration:
+        max_tokens = DEMONSTRATION_MAX_TOKENS
+    else:
+        max_tokens = ACCURACY_MAX_TOKENS if args.accuracy else PERFORMANCE_MAX_TOKENS
+    chosen: dict[str, Any] = {"max_tokens": max_tokens}
+    if args.generation_config is not None:
+        chosen |= _generation_config(args.generation_config)
+    flags = {name: getattr(args, name) for name in ("max_tokens", "temperature", "top_k", "top_p")}
+    return Sampling(**chosen | {name: value for name, value in flags.items() if value is not None})
+
+
+def _generation_config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--generation-config {path}: cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"--generation-config {path}: expected a JSON object")
+    return {
+        SAMPLING_KEYS[name]: _number(path, name, value)
+        for name, value in content.items()
+        if name in SAMPLING_KEYS
+    }
+
+
+def _number(path: Path, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"--generation-config {path}: {name} is {value!r}, not a number")
+    return value

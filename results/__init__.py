@@ -1,0 +1,1 @@
+"""The run folder: manifest, records, LoadGen's logs, percentiles, verdict, summary."""

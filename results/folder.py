@@ -1,0 +1,85 @@
+"""The folder of one run. Everything that later reads a run reads this folder.
+
+manifest.json    settings, versions, dataset hash, host, what the engine said of itself
+queries.parquet  one row for each query that ended (queries.bin while the run goes on)
+summary.json     verdict and numbers
+mlperf_log_*     LoadGen's own logs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from core.errors import SetupError
+from results.records import write_parquet
+
+
+class RunFolder:
+    """Owns the folder while its run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        """Make an empty folder at `path`; an earlier run there is moved aside. Raises SetupError."""
+        self.path = path
+        self.moved: Path | None = None
+        try:
+            if path.exists() and any(path.iterdir()):
+                self.moved = _free_name(path)
+                path.rename(self.moved)
+            path.mkdir(parents=True, exist_ok=True)
+            self._records = self.records_path.open("ab", buffering=0)
+        except OSError as error:
+            raise SetupError(
+                f"--output-dir: cannot write to {path} ({error.strerror}): choose another folder"
+            ) from None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._records.close()
+
+    @property
+    def records_path(self) -> Path:
+        return self.path / "queries.bin"
+
+    def store(self, records: bytes) -> None:
+        """Append packed records. Raises OSError, for example when the disk is full."""
+        view = memoryview(records)
+        while view:
+            view = view[self._records.write(view) :]
+
+    def convert_records(self) -> None:
+        """Turn what was stored into queries.parquet; the raw file goes only when that exists."""
+        write_parquet(self.records_path, self.path / "queries.parquet")
+        self.records_path.unlink()
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        temporary = self.path / f".{name}.tmp"
+        with temporary.open("w") as file:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+
+def _free_name(path: Path) -> Path:
+    """Where an earlier run goes: its folder's name with the time of its last change."""
+    stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%SZ")
+    name = path.with_name(f"{path.name}.{stamp}")
+    number = 1
+    while name.exists():
+        number += 1
+        name = path.with_name(f"{path.name}.{stamp}-{number}")
+    return name

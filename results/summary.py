@@ -1,0 +1,214 @@
+"""summary.json: the numbers of a run and its verdict, from its records and LoadGen's log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from core.config import RunConfig
+from core.histogram import N_BINS, histogram_percentile
+from core.outcome import Outcome
+from results.latency import (
+    Distribution,
+    duration_ns,
+    latency_ns,
+    send_delay_ns,
+    succeeded,
+    tpot_ns,
+    ttft_ns,
+)
+from results.loadgen_log import LoadGenLog
+from results.records import Records
+from results.verdict import Facts, Verdict, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The number that MLPerf reports, as LoadGen states it."""
+
+    name: str
+    value: float | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What the run itself told, beside records and logs."""
+
+    returned: bool
+    interrupted: bool
+    crash: str | None
+    issued: int
+    reasons: dict[str, list[str]]
+    scheduled_ns: int | None
+    ttft_limit_ns: int
+    tpot_limit_ns: int
+    worker_stats: list[dict[str, Any]]
+    accuracy_log_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run. Times in nanoseconds, lengths in tokens."""
+
+    scenario: str
+    mode: str
+    verdict: Verdict
+    exit_code: int
+    reasons: tuple[str, ...]
+    metric: Metric | None
+    loadgen_validity: str | None
+    issued: int
+    ok: int
+    failures: dict[str, int]
+    failure_reasons: dict[str, list[str]]
+    duration_s: float
+    qps: float
+    tokens_per_s: float
+    output_tokens: int
+    ttft_ns: Distribution | None
+    tpot_ns: Distribution | None
+    latency_ns: Distribution | None
+    event_gap_ns: dict[str, float | None]  # ITL by stream event, p50/p90/p99
+    tokens_per_event: float | None
+    send_delay_ns: Distribution | None
+    isl: Distribution | None
+    osl: Distribution | None
+    ttft_limit_ns: int | None
+    tpot_limit_ns: int | None
+    handover_ns: float | None  # by how much LoadGen sees first tokens later than the client
+    due_times_exact: bool
+    replicas_out: dict[str, str]
+    loadgen_warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(
+    config: RunConfig,
+    execution: Execution,
+    records: Records,
+    log: LoadGenLog,
+    unofficial_reasons: tuple[str, ...],
+) -> Summary:
+    """Compute a run's summary; works for a run that broke off, too."""
+    good = succeeded(records)
+    seconds = duration_ns(records) / 1e9
+    tokens = int(good["n_tokens"].sum())
+    timed = config.scenario.is_timed
+    failures = _failures(records)
+    facts = Facts(
+        interrupted=execution.interrupted,
+        crash=execution.crash,
+        loadgen_returned=execution.returned,
+        loadgen_complete=log.complete(accuracy=config.accuracy)
+        and (execution.accuracy_log_complete or not config.accuracy),
+        loadgen_valid=log.valid,
+        loadgen_errors=log.num_errors,
+        loadgen_queries=_loadgen_queries(log),
+        issued=execution.issued,
+        recorded=len(records),
+        failures=failures,
+        token_rate_difference=_rate_difference(config, records, log, tokens),
+        invalid_reasons=tuple(log.invalid_reasons()),
+        unofficial_reasons=unofficial_reasons,
+        accuracy=config.accuracy,
+        demonstration=config.demonstration,
+    )
+    judgement = judge(facts)
+    first_tokens = ttft_ns(good)
+    return Summary(
+        scenario=config.scenario.value,
+        mode="accuracy" if config.accuracy else "performance",
+        verdict=judgement.verdict,
+        exit_code=judgement.verdict.exit_code,
+        reasons=judgement.reasons,
+        metric=_metric(config, log),
+        loadgen_validity=log.values.get("result_validity"),
+        issued=execution.issued,
+        ok=len(good),
+        failures=failures,
+        failure_reasons=execution.reasons,
+        duration_s=seconds,
+        qps=len(good) / seconds if seconds else 0.0,
+        tokens_per_s=tokens / seconds if seconds else 0.0,
+        output_tokens=tokens,
+        ttft_ns=Distribution.of(first_tokens),
+        tpot_ns=Distribution.of(tpot_ns(good)),
+        latency_ns=Distribution.of(latency_ns(good)),
+        event_gap_ns=_gaps(execution.worker_stats),
+        tokens_per_event=tokens / int(good["n_events"].sum()) if timed and len(good) else None,
+        send_delay_ns=Distribution.of(send_delay_ns(records)) if timed else None,
+        isl=Distribution.of(good["prompt_tokens"].astype(np.int64)),
+        osl=Distribution.of(good["n_tokens"].astype(np.int64)),
+        ttft_limit_ns=execution.ttft_limit_ns if timed else None,
+        tpot_limit_ns=execution.tpot_limit_ns if timed else None,
+        handover_ns=_handover(log, Distribution.of(first_tokens), failures),
+        due_times_exact=_due_times_exact(execution, log),
+        replicas_out=_replicas_out(execution.worker_stats),
+        loadgen_warnings=log.warnings,
+    )
+
+
+def _failures(records: Records) -> dict[str, int]:
+    counts = np.bincount(records["outcome"], minlength=len(Outcome))
+    return {o.label: int(counts[o]) for o in Outcome if o is not Outcome.OK and counts[o]}
+
+
+def _loadgen_queries(log: LoadGenLog) -> int | None:
+    queries, samples = (
+        log.number("generated_query_count"),
+        log.number("generated_samples_per_query"),
+    )
+    return None if queries is None or samples is None else int(queries * samples)
+
+
+def _metric(config: RunConfig, log: LoadGenLog) -> Metric | None:
+    if config.accuracy:
+        return None
+    name = (
+        "result_completed_tokens_per_second"
+        if config.scenario.is_timed
+        else "result_tokens_per_second"
+    )
+    return Metric(name, log.number(name), "tokens/s")
+
+
+def _rate_difference(
+    config: RunConfig, records: Records, log: LoadGenLog, tokens: int
+) -> float | None:
+    """LoadGen's token rate against the same rate from our records, relative."""
+    metric = _metric(config, log)
+    if metric is None or not metric.value or not tokens:
+        return None
+    # In Server LoadGen counts up to the end of the query that was issued last.
+    last = records[np.argmax(records["due_ns"])] if config.scenario.is_timed else None
+    end = last["done_ns"] if last is not None else records["done_ns"].max()
+    ours = tokens / (int(end - records["due_ns"].min()) / 1e9)
+    return abs(ours - metric.value) / metric.value
+
+
+def _gaps(worker_stats: list[dict[str, Any]]) -> dict[str, float | None]:
+    counts = np.zeros(N_BINS, np.int64)
+    for stats in worker_stats:
+        counts += np.array(stats["gap_counts"], np.int64)
+    return {f"p{percent}": histogram_percentile(counts, percent) for percent in (50, 90, 99)}
+
+
+def _handover(log: LoadGenLog, ours: Distribution | None, failures: dict[str, int]) -> float | None:
+    theirs = log.number("result_first_token_mean_latency_ns")
+    return None if theirs is None or ours is None or failures else theirs - ours.mean
+
+
+def _due_times_exact(execution: Execution, log: LoadGenLog) -> bool:
+    """Whether our reckoning of the schedule ends where LoadGen's does."""
+    if execution.scheduled_ns is None:
+        return True
+    return log.number("generated_query_duration") == execution.scheduled_ns
+
+
+def _replicas_out(worker_stats: list[dict[str, Any]]) -> dict[str, str]:
+    return {url: why for stats in worker_stats for url, why in stats["replicas_out"].items()}

@@ -1,0 +1,1 @@
+"""LoadGen's side: QSL, SUT and settings. The only room that imports `mlperf_loadgen`."""

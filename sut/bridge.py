@@ -1,0 +1,151 @@
+"""Between LoadGen's callbacks and the client: issue queries, complete them, never raise.
+
+An exception that leaves a callback kills the process later, and a query that is never completed
+hangs LoadGen for ever (both seen with 6.0.17). So `issue` catches everything, and whatever becomes of
+a query, `_deliver` completes it. A failed query is completed with two tokens and no data: LoadGen
+accepts nothing less, no token id is made up, and the failure itself makes the run's verdict FAILED.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import TypeVar
+
+import mlperf_loadgen as lg
+
+from client.pool import ClientPool, Event, failed_event
+from core.outcome import Outcome
+from core.rules import MIN_ANSWER_TOKENS
+from sut.schedule import Schedule
+
+T = TypeVar("T")
+REASONS_KEPT = 3  # different reasons kept per outcome
+
+
+class Bridge:
+    """Owns the completion thread. `schedule` is None in Offline, where everything is due at once."""
+
+    def __init__(self, pool: ClientPool, schedule: Schedule | None) -> None:
+        self._pool = pool
+        self._schedule = schedule
+        self._start_ns = 0
+        # Deques, because appending and popping from two threads needs no lock.
+        self._records: deque[bytes] = deque()
+        self._orphans: deque[Event] = deque()  # queries that no worker has
+        self._cancelled = False
+        self._stop = threading.Event()
+        self._nothing = ctypes.create_string_buffer(8)  # what a failed query's empty data points at
+        self._thread = threading.Thread(target=self._complete, name="completion", daemon=True)
+        self.issued = 0
+        self.done = 0
+        self.tokens = 0
+        self.failures: Counter[Outcome] = Counter()
+        self.reasons: dict[Outcome, list[str]] = {}
+        self.crash: str | None = None  # our own failure, if there was one
+
+    # LoadGen's thread -----------------------------------------------------------------------------
+
+    def issue(self, samples: Sequence[lg.QuerySample]) -> None:
+        """LoadGen's issue callback."""
+        try:
+            ids = [sample.id for sample in samples]
+            indexes = [sample.index for sample in samples]
+            due_ns = self._due_ns()
+            self.issued += len(ids)
+            if self._cancelled:
+                self._orphan(ids, indexes, due_ns, Outcome.CANCELLED, "issued after the interrupt")
+            else:
+                self._pool.submit(ids, indexes, due_ns)
+        except BaseException:  # noqa: BLE001 - nothing may leave a LoadGen callback
+            self.crash = traceback.format_exc()
+
+    def flush(self) -> None:
+        """LoadGen's flush callback: nothing is held back, so there is nothing to do."""
+
+    def _due_ns(self) -> int:
+        if self.issued == 0:
+            self._start_ns = monotonic_ns()
+        if self._schedule is None:
+            return self._start_ns
+        return self._start_ns + self._schedule.due_ns(self.issued)
+
+    def _orphan(
+        self, ids: list[int], indexes: list[int], due_ns: int, outcome: Outcome, reason: str
+    ) -> None:
+        for query_id, index in zip(ids, indexes, strict=True):
+            self._orphans.append(failed_event(query_id, index, due_ns, outcome, reason))
+
+    # The completion thread ------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        try:
+            while not self._stop.is_set():
+                for events in self._pool.receive(0.05):
+                    self._deliver(events)
+                if self._orphans:
+                    self._deliver(_take_all(self._orphans))
+        except BaseException:  # noqa: BLE001 - the main thread reports it and ends the run
+            self.crash = traceback.format_exc()
+
+    def _deliver(self, events: list[Event]) -> None:
+        timed = self._schedule is not None
+        firsts, finals = [], []
+        for event in events:
+            if event.first:
+                if timed:
+                    firsts.append(_response(event))
+                continue
+            self._records.append(event.record)
+            self.tokens += event.n_tokens
+            if event.outcome == Outcome.OK:
+                finals.append(_response(event))
+                continue
+            self._note(event)
+            nothing = ctypes.addressof(self._nothing)
+            if timed and not event.first_was_sent:
+                firsts.append(lg.QuerySampleResponse(event.query_id, nothing, 0, 1))
+            finals.append(lg.QuerySampleResponse(event.query_id, nothing, 0, MIN_ANSWER_TOKENS))
+        if firsts:
+            lg.FirstTokenComplete(firsts)
+        if finals:
+            lg.QuerySamplesComplete(finals)
+            self.done += len(finals)
+
+    def _note(self, event: Event) -> None:
+        outcome = Outcome(event.outcome)
+        self.failures[outcome] += 1
+        reasons = self.reasons.setdefault(outcome, [])
+        if len(reasons) < REASONS_KEPT and event.error not in reasons:
+            reasons.append(event.error)
+
+    # The main thread ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the completion thread; only after LoadGen has returned, or it crashes."""
+        self._stop.set()
+        self._thread.join()
+
+    def cancel(self) -> None:
+        """End every open query, and every one that LoadGen still issues, with CANCELLED."""
+        self._cancelled = True
+        self._pool.cancel()
+
+    def take_records(self) -> bytes:
+        """The records (core.record.RECORD) of the queries that ended since the last call."""
+        return b"".join(_take_all(self._records))
+
+
+def _take_all(items: deque[T]) -> list[T]:
+    return [items.popleft() for _ in range(len(items))]
+
+
+def _response(event: Event) -> lg.QuerySampleResponse:
+    return lg.QuerySampleResponse(event.query_id, event.address, event.n_bytes, event.n_tokens)

@@ -1,0 +1,174 @@
+"""One LoadGen test from start to end.
+
+`StartTest` runs on a second thread, because Ctrl-C never reaches a main thread that is inside it. The
+main thread stores records, shows progress and watches for interrupts meanwhile.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlperf_loadgen as lg
+
+from client.pool import ClientPool
+from core.config import RunConfig
+from core.progress import Progress
+from sut.bridge import Bridge
+from sut.schedule import Schedule
+from sut.settings import LoadSettings, log_settings
+
+TICK_S = 0.25
+CANCEL_GRACE_S = 3.0  # LoadGen cannot be stopped: a Server run goes on with its schedule
+NO_AUDIT = "no-audit.config"  # a name that does not exist in the run folder
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What happened, beside the records and LoadGen's logs."""
+
+    returned: bool  # LoadGen came back; else the process must end without unwinding
+    interrupted: bool
+    crash: str | None  # the harness's own failure
+    issued: int
+    reasons: dict[str, list[str]]  # outcome -> some of its reasons
+    worker_stats: list[dict[str, Any]]
+    scheduled_ns: int | None  # the schedule's length by our reckoning; None in Offline
+
+
+def run_test(
+    config: RunConfig,
+    settings: LoadSettings,
+    n_samples: int,
+    pool: ClientPool,
+    log_dir: Path,
+    store: Callable[[bytes], None],
+    show: Callable[[Progress], None],
+) -> TestRun:
+    """Run LoadGen's test over `pool`, its logs in `log_dir`. Never raises for what queries do."""
+    schedule = _schedule(config, settings)
+    bridge = Bridge(pool, schedule)
+    # An event, because a Thread.join that Ctrl-C interrupts takes the thread for ended (CPython 3.11).
+    ended = threading.Event()
+    test = threading.Thread(
+        target=_start_test,
+        args=(bridge, settings, n_samples, log_dir, ended),
+        name="loadgen",
+        daemon=True,
+    )
+    watch = _Watch(bridge, _total(config, settings, schedule, n_samples), store, show)
+    bridge.start()
+    test.start()
+    interrupted = watch.until_ended(ended)
+    returned = ended.is_set()
+    if returned:
+        bridge.stop()
+    with suppress(OSError):
+        watch.tick()
+    return TestRun(
+        returned=returned,
+        interrupted=interrupted,
+        crash=bridge.crash,
+        issued=bridge.issued,
+        reasons={outcome.label: reasons for outcome, reasons in bridge.reasons.items()},
+        worker_stats=pool.close() if returned else [],
+        scheduled_ns=schedule.due_ns(bridge.issued) if schedule else None,
+    )
+
+
+def _schedule(config: RunConfig, settings: LoadSettings) -> Schedule | None:
+    if not config.scenario.is_timed:
+        return None
+    return Schedule(settings.target_qps, settings.loadgen.schedule_rng_seed)
+
+
+def _total(
+    config: RunConfig, settings: LoadSettings, schedule: Schedule | None, n_samples: int
+) -> int | None:
+    loadgen = settings.loadgen
+    if config.accuracy:
+        return int(loadgen.accuracy_sample_count_override)
+    if schedule is None:
+        return None  # known with the first and only issue
+    samples = min(loadgen.performance_sample_count_override, n_samples)
+    return schedule.count(loadgen.min_duration_ms * 1_000_000, loadgen.min_query_count, samples)
+
+
+def _start_test(
+    bridge: Bridge, settings: LoadSettings, n_samples: int, log_dir: Path, ended: threading.Event
+) -> None:
+    try:
+        _test(bridge, settings, n_samples, log_dir)
+    except Exception:  # noqa: BLE001 - the main thread waits for the end and reports the crash
+        bridge.crash = traceback.format_exc()
+    finally:
+        ended.set()
+
+
+def _test(bridge: Bridge, settings: LoadSettings, n_samples: int, log_dir: Path) -> None:
+    # Request bodies are made before the run, so there is nothing to load.
+    qsl = lg.ConstructQSL(n_samples, n_samples, lambda _: None, lambda _: None)
+    sut = lg.ConstructSUT(bridge.issue, bridge.flush)
+    lg.StartTestWithLogSettings(
+        sut, qsl, settings.loadgen, log_settings(log_dir), str(log_dir / NO_AUDIT)
+    )
+    lg.DestroySUT(sut)
+    lg.DestroyQSL(qsl)
+
+
+class _Watch:
+    """The main thread's work during a test."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        total: int | None,
+        store: Callable[[bytes], None],
+        show: Callable[[Progress], None],
+    ) -> None:
+        self._bridge = bridge
+        self._total = total
+        self._store = store
+        self._show = show
+        self._began = time.monotonic()
+
+    def until_ended(self, ended: threading.Event) -> bool:
+        """Wait for the test's end; True if it was interrupted."""
+        interrupted = False
+        try:
+            while not ended.wait(TICK_S) and self._bridge.crash is None:
+                self.tick()
+        except KeyboardInterrupt:
+            interrupted = True
+            # From here on the end takes seconds; another Ctrl-C would only lose records.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+        except OSError as error:
+            self._bridge.crash = f"the run was stopped: its records cannot be stored: {error}"
+        if not ended.is_set():
+            self._bridge.cancel()
+            ended.wait(CANCEL_GRACE_S)
+        return interrupted
+
+    def tick(self) -> None:
+        bridge = self._bridge
+        records = bridge.take_records()
+        if records:
+            self._store(records)
+        self._show(
+            Progress(
+                elapsed_s=time.monotonic() - self._began,
+                total=self._total or bridge.issued or None,
+                issued=bridge.issued,
+                done=bridge.done,
+                failed=sum(bridge.failures.values()),
+                tokens=bridge.tokens,
+            )
+        )

@@ -1,0 +1,77 @@
+"""The command line: the reference's names, the newer ones, and what wins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.config import RunConfig
+from core.errors import ConfigError
+from core.scenario import Scenario
+from options import parse_options
+
+
+def parse(*flags: str) -> RunConfig:
+    return parse_options(["--mode", "offline", *flags])[0]
+
+
+def test_defaults_are_a_demonstration() -> None:
+    config = parse()
+    assert config.demonstration and config.input_file.exists() and config.user_conf.exists()
+    assert config.backend == "auto" and config.server_urls == ()
+
+
+def test_rules_are_the_defaults_with_real_input() -> None:
+    config = parse("--input-file", "x.parquet")
+    assert (config.sampling.max_tokens, config.sampling.temperature) == (10240, 1.0)
+    assert parse("--input-file", "x", "--accuracy").sampling.max_tokens == 32768
+
+
+def test_every_option_of_the_reference() -> None:
+    config = parse(
+        "--input-file", "a.pkl", "--max-samples", "5", "--mlperf-conf", "m", "--user-conf", "u",
+        "--accuracy", "--output-dir", "o", "--backend", "sglang", "--server-url", "http://a:1",
+        "--max-tokens", "9", "--temperature", "0.5", "--top-k", "3", "--top-p", "0.9",
+        "--num-workers", "2", "--max-concurrency", "7",
+    )  # fmt: skip
+    assert config.max_samples == 5 and config.accuracy and config.backend == "sglang"
+    assert config.sampling.top_k == 3 and config.sampling.top_p == 0.9
+    assert (config.num_workers, config.max_concurrency) == (2, 7)
+    assert config.run_dir == Path("o/offline/accuracy")
+
+
+def test_newer_names_are_aliases(tmp_path: Path) -> None:
+    generation = tmp_path / "g.json"
+    generation.write_text(json.dumps({"max_new_tokens": 5, "top_k": 4, "eos_token_id": [1]}))
+    config, _ = parse_options(
+        ["--scenario", "interactive", "--max-new-tokens", "77", "--timeout", "9",
+         "--generation-config", str(generation)]
+    )  # fmt: skip
+    assert config.scenario is Scenario.INTERACTIVE
+    assert (config.sampling.max_tokens, config.sampling.top_k) == (77, 4)  # a flag wins
+    assert config.timeouts.total_s == 9
+
+
+def test_server_urls_by_comma_or_repeated() -> None:
+    config = parse("--server-url", "http://a:1,http://b:1", "--server-url", "http://c:1")
+    assert config.server_urls == ("http://a:1", "http://b:1", "http://c:1")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--server-url", "http://a:1,http://a:1"),
+        ("--max-samples", "0"),
+        ("--temperature", "-1"),
+        ("--top-p", "0"),
+        ("--top-k", "-2"),
+        ("--between-tokens-timeout", "0"),
+        ("--backend", "embedded", "--server-url", "http://a:1"),
+        ("--generation-config", "/does/not/exist"),
+    ],
+)
+def test_bad_values_are_named(flags: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=flags[0]):
+        parse(*flags)

@@ -19,7 +19,7 @@ from core.scenario import Scenario
 ROOT = Path(__file__).resolve().parent
 DEMONSTRATION = ROOT / "dataset" / "demonstration.parquet"
 DEMONSTRATION_CONF = ROOT / "dataset" / "demonstration.conf"
-DEMONSTRATION_MAX_TOKENS = 64
+DEMONSTRATION_MAX_TOKENS = 24
 SAMPLING_KEYS = {"max_new_tokens": "max_tokens", "max_tokens": "max_tokens"} | {
     name: name for name in ("temperature", "top_k", "top_p")
 }

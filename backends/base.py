@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -108,8 +108,8 @@ def parse_json(data: bytes) -> Any:
 def int32_bytes(ids: Sequence[int]) -> bytes:
     """Token ids as little-endian int32; AnswerError if one is no token id."""
     try:
-        return array("i", ids).tobytes() if len(ids) < 64 else np.array(ids, np.int32).tobytes()
-    except (TypeError, ValueError, OverflowError) as error:
+        return struct.pack(f"<{len(ids)}i", *ids)  # the fastest of five ways, for 10 and 1,000 ids
+    except struct.error as error:
         raise AnswerError(Outcome.BAD_STREAM, f"not token ids: {error}") from None
 
 

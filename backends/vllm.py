@@ -18,6 +18,7 @@ from backends.base import DONE, Answer, AnswerError, int32_bytes, json_ids, pars
 from core.config import Sampling
 from core.outcome import Finish, Outcome
 
+PROMPT_IDS = b'"prompt_token_ids":['
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
@@ -52,6 +53,18 @@ class VLLM:
         return VLLMReader()
 
 
+def without_prompt(payload: bytes) -> bytes:
+    """The payload less the ids of the prompt, which vLLM sends back and nobody needs to parse.
+
+    The searched bytes cannot stand inside a JSON string: their quotes would be escaped.
+    """
+    start = payload.find(PROMPT_IDS)
+    if start < 0:
+        return payload
+    start += len(PROMPT_IDS)
+    return payload[:start] + payload[payload.find(b"]", start) :]
+
+
 class VLLMReader:
     """Adds up the ids of one answer's chunks."""
 
@@ -64,7 +77,7 @@ class VLLMReader:
         self._usage: dict[str, int] = {}
 
     def feed(self, payloads: Sequence[bytes]) -> None:
-        texts = [payload for payload in payloads if payload != DONE]
+        texts = [without_prompt(payload) for payload in payloads if payload != DONE]
         ids: list[int] = []
         # One parse for all chunks costs less than one for each.
         for chunk in parse_json(b"[" + b",".join(texts) + b"]"):

@@ -31,10 +31,7 @@ async def serve(spec: WorkerSpec) -> None:
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells us
     raise_file_limit()
-    try:
-        uvloop.run(serve(WorkerSpec.read(int(sys.argv[1]))))
-    except BrokenPipeError:
-        return 1  # the main process is gone, there is nobody left to report to
+    uvloop.run(serve(WorkerSpec.read(int(sys.argv[1]))))
     return 0
 
 

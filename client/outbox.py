@@ -10,13 +10,16 @@ from collections.abc import Callable
 class Outbox:
     """Messages on their way to the main process."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, on_broken: Callable[[], None]
+    ) -> None:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
         self._messages: list[bytes] = []
         self._scheduled = False
         self._on_empty: Callable[[], None] | None = None
+        self._on_broken = on_broken  # called when nobody reads any more
 
     def put(self, message: bytes) -> None:
         self._messages.append(message)
@@ -37,6 +40,9 @@ class Outbox:
             written = os.write(self._fd, data)
         except BlockingIOError:
             written = 0
+        except BrokenPipeError:
+            self._on_broken()
+            return
         if written < len(data):
             self._messages.append(data[written:])
             self._loop.add_writer(self._fd, self._resume)

@@ -24,7 +24,14 @@ from client.overdue import overdue
 from client.prompts import read_index
 from client.router import Replica, Router
 from client.spec import WorkerSpec
-from client.wire import CANCEL_ALL, COMMAND, done_message, first_message, ready_message, stats_message
+from client.wire import (
+    CANCEL_ALL,
+    COMMAND,
+    done_message,
+    first_message,
+    ready_message,
+    stats_message,
+)
 from core.outcome import Outcome
 from core.record import Completion
 
@@ -51,7 +58,7 @@ class Worker:
         self._replicas = replicas
         self._router = Router(replicas, spec.routing, first=spec.number)
         self._heads = [self._head(replica) for replica in replicas]
-        self._outbox = Outbox(loop, spec.results_fd)
+        self._outbox = Outbox(loop, spec.results_fd, on_broken=self._stop)
         self._waiting: deque[tuple[int, int, int]] = deque()  # query id, due_ns, index
         self._open: dict[Exchange, Connection | None] = {}  # None while it is connecting
         self._pumping = False
@@ -247,4 +254,8 @@ class Worker:
         for replica in self._replicas:
             for connection in replica.idle:
                 connection.abort()
-        self._outbox.when_empty(lambda: self.ended.set_result(None))
+        self._outbox.when_empty(self._stop)
+
+    def _stop(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)

@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from backends import create_backend
 from backends.base import Answer, AnswerError, check_answer
 from backends.detect import parse_url, without_secrets
+from backends.vllm import without_prompt
 from core.config import Sampling
 from core.errors import ConfigError
 from core.outcome import Finish, Outcome
@@ -77,6 +79,17 @@ def test_sglang_modes_give_the_same_ids(events: list[Any], at_once: bool) -> Non
 
 def vllm(ids: list[int] | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
     return {"choices": [{"text": "", "token_ids": ids, "finish_reason": finish}], **more}
+
+
+def test_vllm_prompt_ids_are_cut_out_and_nothing_else() -> None:
+    hostile = 'say "prompt_token_ids":[9]'
+    event = {"choices": [{"text": hostile, "prompt_token_ids": [1, 2], "token_ids": [3]}]}
+    for payload in (orjson.dumps(event), json.dumps(event).encode(), b"{}"):
+        cut = json.loads(without_prompt(payload))
+        if payload != b"{}":
+            cut["choices"][0]["prompt_token_ids"] = [1, 2]
+            assert cut == event
+    assert b"1,2" not in without_prompt(orjson.dumps(event))
 
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}

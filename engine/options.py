@@ -1,0 +1,81 @@
+"""The command line of `python -m engine`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.faults import KINDS, Fault, parse_fault
+
+DIALECTS = ("vllm", "sglang")
+DESCRIPTION = """Start an engine, say where it listens, serve until told to stop. stdout carries one
+line of JSON once requests are welcome; everything else goes to stderr."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    shared = argparse.ArgumentParser(add_help=False)
+    _add_shared(shared)
+    parser = argparse.ArgumentParser(prog="python -m engine", description=DESCRIPTION)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    _add_clock(kinds.add_parser("clock", parents=[shared], help="keeps time instead of thinking"))
+    _add_model(kinds.add_parser("model", parents=[shared], help="a tiny GPT-OSS on CPU"))
+    return parser.parse_args(argv)
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    faults = "; ".join(f"{kind}: {what}" for kind, what in KINDS.items())
+    add = parser.add_argument
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, default=0, help="0: any free one")
+    add("--dialect", choices=["both", *DIALECTS], default="both")
+    add("--served-name", help="the model's name (default: clock, or the folder's name)")
+    add("--incremental", action="store_true", help="SGLang streams deltas, not all ids so far")
+    add("--keep-alive", type=float, default=5.0, metavar="S", help="idle limit; 0: none")
+    add("--until-stdin-closes", action="store_true", help="exit when stdin reaches its end")
+    add("--truth", type=Path, metavar="FILE", help="write the truth log as JSON lines at exit")
+    form = "KIND[:every=N][:after=K][:at=T]"
+    add("--fault", type=_fault, action="append", default=[], metavar=form, help=faults)
+    add("--split", type=_natural, default=0, metavar="N", help="send writes in pieces of N bytes")
+    add("--ping", action="store_true", help="comment lines between the events of a stream")
+
+
+def _add_clock(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--ttft-ms", type=float, default=0.0, help="time to the first token")
+    add("--itl-ms", type=float, default=0.0, help="time per token after it")
+    add("--chunk", type=_natural, default=1, metavar="N", help="tokens per event after the first")
+    add("--osl", type=_natural, metavar="N", help="tokens to answer (default: max_tokens)")
+    add("--max-running", type=_natural, metavar="N", help="answers at once, others queue")
+    add("--context", type=_natural, default=131_072, metavar="N", help="tokens, prompt and answer")
+    add("--vocab", type=_natural, default=201_088, metavar="N")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", type=_folder, metavar="PATH", help="a Hugging Face folder (default: a tiny one)")
+    add("--threads", type=_natural, default=1, help="of torch")
+    add("--seed", type=int, default=0, help="of sampling")
+    add("--max-running", type=_natural, default=32, metavar="N", help="answers at once")
+    add("--context", type=_natural, default=16_384, metavar="N", help="tokens, prompt and answer")
+    add("--cache-tokens", type=_natural, default=65_536, metavar="N", help="size of the KV cache")
+
+
+def _natural(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
+    return value
+
+
+def _folder(text: str) -> Path:
+    """Only what is there: the library would take any other name for one to download."""
+    if not (path := Path(text)).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return path
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return parse_fault(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

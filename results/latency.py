@@ -48,7 +48,8 @@ def percentile(ordered: Durations, percent: float) -> float:
 
 
 def succeeded(records: Records) -> Records:
-    return records[records["outcome"] == Outcome.OK]
+    good: Records = records[records["outcome"] == Outcome.OK]
+    return good
 
 
 def ttft_ns(records: Records) -> Durations:

@@ -140,7 +140,8 @@ class Bridge:
 
     def take_records(self) -> bytes:
         """The records (core.record.RECORD) of the queries that ended since the last call."""
-        return b"".join(_take_all(self._records))
+        records: list[bytes] = _take_all(self._records)
+        return b"".join(records)
 
 
 def _take_all(items: deque[T]) -> list[T]:

@@ -138,3 +138,18 @@ def test_replicas_share_the_load(tmp_path: Path) -> None:
     assert sum(shares) == run.summary["issued"]
     assert max(shares) - min(shares) <= 0.2 * sum(shares)
     assert set(run.records["worker"].tolist()) == {0, 1}
+
+
+def test_the_first_command_of_the_readme_is_a_demonstration(tmp_path: Path) -> None:
+    run = run_mlperf("offline", tmp_path, "--backend", "embedded")
+    assert run.code == 0, run.stdout + run.stderr
+    summary = run.summary
+    assert summary["verdict"] == "DEMONSTRATION"
+    assert summary["loadgen_validity"] == "VALID"
+    assert "This is a demonstration, not an MLPerf result." in run.stdout
+    assert "queries" in run.stderr and "tokens/s" in run.stderr  # progress, in plain lines
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    assert manifest["dataset"]["sha256"] == load_dataset(manifest["dataset"]["path"]).sha256
+    assert manifest["engines"][0]["kind"] == "vllm"
+    assert manifest["loadgen"]["scenario"] == "Offline"
+    assert len(run.records) == summary["issued"] == summary["ok"]

@@ -23,12 +23,11 @@ import uvloop
 from engine.asked import Card
 from engine.clock import Clock, Pace
 from engine.model import Model
-from engine.options import parse_args
+from engine.options import CHECKPOINT, parse_args
 from engine.server import Options, Server
 from engine.sglang_dialect import SGLang
 from engine.vllm_dialect import VLLM
 
-CACHE_NAME = "gptoss-harness"
 DIALECTS = {"both": (VLLM, SGLang), "vllm": (VLLM,), "sglang": (SGLang,)}
 
 
@@ -95,11 +94,10 @@ def _clock(args: argparse.Namespace) -> Clock:
 
 
 def _model(args: argparse.Namespace) -> Model:
-    base = os.environ.get("XDG_CACHE_HOME")
-    cache = (Path(base) if base else Path.home() / ".cache") / CACHE_NAME
-    name = args.served_name or (args.model.name if args.model else "tiny-gpt-oss")
+    bundled = args.model == CHECKPOINT
+    name = args.served_name or ("tiny-gpt-oss" if bundled else args.model.name)
     model = Model(args.max_running, args.cache_tokens)
-    model.load(args.model, cache, args.threads, args.seed)
+    model.load(args.model, args.threads, args.seed)
     model.describe(name, args.context, args.incremental)
     return model
 

@@ -41,6 +41,7 @@ class Asked:
     name: str | None = None  # the client's own id for the request
     with_ids: bool = True  # vLLM: return_token_ids
     with_usage: bool = True  # vLLM: stream_options.include_usage
+    with_scores: bool = False  # log-probabilities of the prompt
 
 
 class Refused(Exception):
@@ -50,6 +51,13 @@ class Refused(Exception):
         super().__init__(message)
         self.message, self.status, self.param = message, status, param
         self.stream = False
+
+
+def check_scores(card: Card, param: str) -> None:
+    """Refuse prompt log-probabilities where there are none."""
+    if card.kind == "clock":
+        what = "the clock keeps time and has no model: no prompt log-probabilities"
+        raise Refused(f"{what}; start `python -m engine model`", param=param)
 
 
 def load_object(body: bytes) -> dict[str, Any]:

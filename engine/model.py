@@ -12,12 +12,13 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.answer import Answer
 from engine.asked import Asked, Card, Sampling
-from engine.weights import tiny_model
+from engine.scores import Score, Scorer
 
 PAGE = 32  # tokens per page of the cache
 BATCH_TOKENS = 512  # per step; eager attention's memory grows with it
@@ -42,17 +43,18 @@ class Model:
         self._config: Any = None
         self._eos: list[int] = []
 
-    def load(self, folder: Path | None, cache: Path, threads: int, seed: int) -> None:
+    def load(self, folder: Path, threads: int, seed: int) -> None:
         import torch
         import transformers
 
         _quieten(transformers.logging)
         torch.set_num_threads(threads)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder or tiny_model(cache), dtype=torch.float32, attn_implementation="eager"
+            folder, dtype=torch.float32, attn_implementation="eager"
         )
         self._config = model.config.get_text_config()
         self._eos = _eos_ids(model)
+        self._scorer = Scorer(model)  # before the manager switches its attention
         self._manager = _manager(model, self.capacity, self.max_running, seed)
         self._manager.start()
         self._warm_up()
@@ -76,6 +78,21 @@ class Model:
         return -(-(len(asked.prompt) + asked.max_tokens) // PAGE) * PAGE + PAGE
 
     def start(self, answer: Answer) -> None:
+        if not answer.asked.with_scores:
+            return self._generate(answer)
+        found = asyncio.wrap_future(self._scorer.submit(answer.asked.prompt))
+        return found.add_done_callback(partial(self._scored, answer))
+
+    def _scored(self, answer: Answer, found: asyncio.Future[list[Score]]) -> None:
+        """The prompt's log-probabilities are there; then comes what is to be generated."""
+        if error := found.exception():
+            return answer.fail(f"no log-probabilities: {error!r}")
+        if answer.ended:
+            return None
+        answer.render.scores = found.result()
+        return self._generate(answer) if answer.asked.max_tokens else answer.tokens([], "length")
+
+    def _generate(self, answer: Answer) -> None:
         key, asked = str(answer.truth.number), answer.asked
         self._answers[key] = Running(answer)
         self._manager.register_result_handler(key, self._result)

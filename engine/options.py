@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.faults import KINDS, Fault, parse_fault
 
 DIALECTS = ("vllm", "sglang")
+CHECKPOINT = Path(__file__).with_name("checkpoint")  # made by engine.train
 DESCRIPTION = """Start an engine, say where it listens, serve until told to stop. stdout carries one
 line of JSON once requests are welcome; everything else goes to stderr."""
 
@@ -53,7 +54,8 @@ def _add_clock(parser: argparse.ArgumentParser) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", type=_folder, metavar="PATH", help="a Hugging Face folder (default: a tiny one)")
+    what = "a Hugging Face folder (default: the bundled, tiny one)"
+    add("--model", type=_folder, default=CHECKPOINT, metavar="PATH", help=what)
     add("--threads", type=_natural, default=1, help="of torch")
     add("--seed", type=int, default=0, help="of sampling")
     add("--max-running", type=_natural, default=32, metavar="N", help="answers at once")

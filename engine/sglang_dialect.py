@@ -12,7 +12,17 @@ from typing import Any
 
 import orjson
 
-from engine.asked import Asked, Card, Refused, check_ids, check_number, check_sampling, load_object
+from engine.asked import (
+    Asked,
+    Card,
+    Refused,
+    check_ids,
+    check_number,
+    check_sampling,
+    check_scores,
+    load_object,
+)
+from engine.scores import Score
 from engine.wire import TEXT, Pages, error_stream, event, json_response, response
 
 VERSION = "0.5.21"  # the SGLang whose wire format this is
@@ -41,12 +51,23 @@ class SGLang:
         if "max_tokens" in sampling:  # as for any unknown one
             raise Refused("Internal Server Error", 500)
         prompt = check_ids(fields.get("input_ids"), card.vocab, "input_ids")
-        max_tokens = int(check_number(sampling, "max_new_tokens", DEFAULT_MAX_TOKENS, 1))
+        scored = self._scored(fields)
+        least = 0 if scored else 1
+        max_tokens = int(check_number(sampling, "max_new_tokens", DEFAULT_MAX_TOKENS, least))
         if len(prompt) + max_tokens > card.context:
             total = f"{len(prompt)} + {max_tokens}"
             raise Refused(f"{total} tokens exceed the maximum context length of {card.context}")
         stream, name = bool(fields.get("stream")), fields.get("rid")
-        return Asked(prompt, max_tokens, stream, check_sampling(sampling), name)
+        checked = check_sampling(sampling)
+        return Asked(prompt, max_tokens, stream, checked, name, with_scores=scored)
+
+    def _scored(self, fields: dict[str, Any]) -> bool:
+        if not fields.get("return_logprob"):
+            return False
+        check_scores(self.card, "return_logprob")
+        if fields.get("logprob_start_len") != 0 or fields.get("stream"):
+            raise Refused("return_logprob: only with logprob_start_len 0, and not in a stream")
+        return True
 
     def render(self, asked: Asked, number: int) -> Generation:
         return Generation(asked, number, self.card.incremental)
@@ -90,11 +111,13 @@ def error(message: str, kind: str, code: int) -> bytes:
 class Generation:
     """One /generate answer; it counts the ids that pass. What never changes is rendered once."""
 
-    __slots__ = ("_all", "_count", "_head", "_incremental", "extra")
+    __slots__ = ("_all", "_count", "_first", "_head", "_incremental", "extra", "scores")
 
     def __init__(self, asked: Asked, number: int, incremental: bool) -> None:
         self._incremental, self._count = incremental, 0
         self.extra = 0  # added to completion_tokens: the fault `wrong_count`
+        self.scores: list[Score] | None = None
+        self._first = asked.prompt[0]
         self._all: list[int] = []
         name = orjson.dumps(asked.name or str(number))
         self._head = (
@@ -117,11 +140,19 @@ class Generation:
     def whole(self, ids: Sequence[int], finish: str) -> bytes:
         """The JSON body of an answer that is not streamed."""
         self._count = len(ids)
-        return IDS + orjson.dumps(ids) + self._meta(ids, finish)
+        meta = self._meta(ids, finish)[:-2] + self._scores()
+        return IDS + orjson.dumps(ids) + meta + b"}}"
 
     def _meta(self, ids: Sequence[int], finish: str | None) -> bytes:
         reason = orjson.dumps(self._reason(ids, finish)) if finish else b"null"
         return b'%b%d,"finish_reason":%b}}' % (self._head, self._count + self.extra, reason)
+
+    def _scores(self) -> bytes:
+        if self.scores is None:
+            return b""
+        pairs = [(None, self._first), *((score.logprob, score.token) for score in self.scores)]
+        found = [(logprob, token, None) for logprob, token in pairs]
+        return b',"input_token_logprobs":' + orjson.dumps(found)
 
     def _reason(self, ids: Sequence[int], finish: str) -> dict[str, object]:
         if finish == "stop":

@@ -12,7 +12,17 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from engine.asked import Asked, Card, Refused, check_ids, check_number, check_sampling, load_object
+from engine.asked import (
+    Asked,
+    Card,
+    Refused,
+    check_ids,
+    check_number,
+    check_sampling,
+    check_scores,
+    load_object,
+)
+from engine.scores import Score
 from engine.wire import Pages, event, json_response, response
 
 VERSION = "0.32.0"  # the vLLM whose wire format this is
@@ -38,6 +48,10 @@ class VLLM:
         if room < 1:
             message = f"{len(prompt)} prompt tokens, maximum context length is {card.context}"
             raise Refused(message, param="input_tokens")
+        scored = fields.get("prompt_logprobs") is not None and not fields.get("stream")
+        if scored:  # in a stream vLLM ignores it
+            check_number(fields, "prompt_logprobs", 0, 0, 0)
+            check_scores(card, "prompt_logprobs")
         return Asked(
             prompt,
             min(int(check_number(fields, "max_tokens", DEFAULT_MAX_TOKENS, 1)), room),
@@ -46,6 +60,7 @@ class VLLM:
             fields.get("request_id"),
             bool(fields.get("return_token_ids")),
             bool((fields.get("stream_options") or {}).get("include_usage")),
+            scored,
         )
 
     def render(self, asked: Asked, number: int) -> Completion:
@@ -75,11 +90,12 @@ def error(message: str, status: int, param: str | None = None) -> dict[str, obje
 class Completion:
     """One text_completion; it counts the ids that pass. What never changes is rendered once."""
 
-    __slots__ = ("_asked", "_count", "_envelope", "_head", "extra")
+    __slots__ = ("_asked", "_count", "_envelope", "_head", "extra", "scores")
 
     def __init__(self, model: str, asked: Asked, number: int) -> None:
         self._asked, self._count = asked, 0
         self.extra = 0  # added to the usage: the fault `wrong_count`
+        self.scores: list[Score] | None = None
         name, owner = orjson.dumps(f"cmpl-{asked.name or number}"), orjson.dumps(model)
         self._envelope = (
             b'{"id":%b,"object":"text_completion","created":%d,"model":%b,"choices":['
@@ -98,9 +114,18 @@ class Completion:
 
     def whole(self, ids: Sequence[int], finish: str) -> bytes:
         """The JSON body of an answer that is not streamed."""
-        choice = self._head + self._ids(ids) + self._end(finish)[:-2]
+        choice = self._head + self._ids(ids) + self._end(finish)[:-3]
         self._count = len(ids)
-        return choice + self._usage()
+        return choice + self._scores() + b"}" + self._usage()
+
+    def _scores(self) -> bytes:
+        if self.scores is None:
+            return b""
+        found: list[object] = [None]
+        for score in self.scores:
+            value = {"logprob": score.logprob, "rank": score.rank, "decoded_token": None}
+            found.append({str(score.token): value})
+        return b',"prompt_logprobs":' + orjson.dumps(found)
 
     def _ids(self, ids: Sequence[int]) -> bytes:
         return orjson.dumps(ids) if self._asked.with_ids else b"null"

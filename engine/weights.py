@@ -1,7 +1,8 @@
-"""The tiny model's weights: GPT-OSS's architecture in 190 thousand random, seeded parameters.
+"""A model for tests: GPT-OSS's architecture in 190 thousand random, seeded parameters.
 
-Made once and kept in a cache folder as an ordinary Hugging Face checkpoint, so that vLLM can load
-the very same model for comparison. Vocabulary: ids 0-255 are bytes, 256 and up are special.
+Its answers spread over the whole vocabulary and never end by themselves, which the bundled
+checkpoint's do not. Made once and kept in a cache folder as an ordinary Hugging Face checkpoint.
+Vocabulary: ids 0-255 are bytes, 256 and up are special.
 """
 
 from __future__ import annotations

@@ -16,3 +16,8 @@ LOADGEN_VERSION = "6.0.17"  # the wheel that carries the seeds of round v6.1
 VOCABULARY = 201_088
 # LoadGen divides by n_tokens - 1, so an answer needs two tokens to have a TPOT.
 MIN_ANSWER_TOKENS = 2
+
+# Accuracy: what the reference scored in percent, and the share of it that a submission must reach.
+REFERENCE_ACCURACY = 83.13
+ACCURACY_TARGET_RATIO = 0.99
+ACCURACY_TARGET = REFERENCE_ACCURACY * ACCURACY_TARGET_RATIO  # 82.2987

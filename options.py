@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.config import RunConfig, Sampling, Timeouts
+from core.audit import AUDITS
+from core.config import RunConfig, Sampling, Scoring, Timeouts
 from core.errors import ConfigError
 from core.rules import ACCURACY_MAX_TOKENS, PERFORMANCE_MAX_TOKENS
 from core.scenario import Scenario
@@ -19,7 +21,9 @@ from core.scenario import Scenario
 ROOT = Path(__file__).resolve().parent
 DEMONSTRATION = ROOT / "dataset" / "demonstration.parquet"
 DEMONSTRATION_CONF = ROOT / "dataset" / "demonstration.conf"
-DEMONSTRATION_MAX_TOKENS = 24
+DEMONSTRATION_TOKENIZER = ROOT / "engine" / "checkpoint"
+DEMONSTRATION_PROBLEMS = ROOT / "dataset" / "demonstration_problems.jsonl"
+DEMONSTRATION_MAX_TOKENS = 48
 SAMPLING_KEYS = {"max_new_tokens": "max_tokens", "max_tokens": "max_tokens"} | {
     name: name for name in ("temperature", "top_k", "top_p")
 }
@@ -62,6 +66,17 @@ def build_parser() -> argparse.ArgumentParser:
     add("--first-token-timeout", type=float, default=limits.first_token_s, metavar="S")
     add("--between-tokens-timeout", type=float, default=limits.between_tokens_s, metavar="S")
     add("--total-timeout", "--timeout", type=float, default=limits.total_s, metavar="S")
+    add(
+        "--gate",
+        action="store_true",
+        help="score accuracy first; run performance only if it passes",
+    )
+    add("--accuracy-file", type=Path, help="the gate's dataset, with ground truth")
+    add("--compliance", choices=list(AUDITS), help="run a compliance test and verify it")
+    add(
+        "--tokenizer", type=Path, help="folder of a Hugging Face tokenizer (default: gpt-oss's own)"
+    )
+    add("--lcb-problems", type=Path, help="LiveCodeBench problems (JSON lines or parquet)")
     add("--dry-run", action="store_true", help="print the effective settings and stop")
     return parser
 
@@ -92,10 +107,49 @@ def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
         num_workers=args.num_workers,
         max_concurrency=args.max_concurrency,
         routing=args.routing,
+        scoring=_scoring(args, demonstration),
+        gate=args.gate,
+        compliance=args.compliance,
     )
     if config.backend == "embedded" and config.server_urls:
         raise ConfigError("--backend embedded starts its own engine: leave --server-url out")
+    _check_combination(config)
     return config, args.dry_run
+
+
+def _check_combination(config: RunConfig) -> None:
+    if config.gate and (config.accuracy or config.compliance):
+        raise ConfigError("--gate is for performance runs: leave --accuracy and --compliance out")
+    if config.gate and config.scoring.reference is None:
+        raise ConfigError("--gate needs the accuracy dataset: add --accuracy-file FILE")
+    if config.accuracy and config.compliance:
+        raise ConfigError("--accuracy and --compliance are different runs: choose one")
+
+
+def accuracy_config(config: RunConfig) -> RunConfig:
+    """The gate's run: the same engine and targets, the accuracy dataset and its longer answers."""
+    assert config.scoring.reference is not None
+    sampling = config.sampling
+    if not config.demonstration and sampling.max_tokens == PERFORMANCE_MAX_TOKENS:
+        sampling = replace(sampling, max_tokens=ACCURACY_MAX_TOKENS)
+    return replace(
+        config,
+        accuracy=True,
+        gate=False,
+        input_file=config.scoring.reference,
+        sampling=sampling,
+        max_samples=None,
+    )
+
+
+def _scoring(args: argparse.Namespace, demonstration: bool) -> Scoring:
+    if not demonstration:
+        return Scoring(args.accuracy_file, args.tokenizer, args.lcb_problems)
+    return Scoring(
+        args.accuracy_file or DEMONSTRATION,
+        args.tokenizer or DEMONSTRATION_TOKENIZER,
+        args.lcb_problems or DEMONSTRATION_PROBLEMS,
+    )
 
 
 def _urls(values: Sequence[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from core.audit import AUDITS, Audit
 from core.errors import ConfigError
 from core.scenario import Scenario
 
@@ -44,6 +45,15 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """What judging answers needs."""
+
+    reference: Path | None = None  # the accuracy dataset with its ground truth, for the gate
+    tokenizer: Path | None = None  # None: gpt-oss's own vocabulary
+    lcb_problems: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
     """One run of one scenario."""
 
@@ -62,6 +72,9 @@ class RunConfig:
     num_workers: int | None = None  # None: chosen from cores and replicas
     max_concurrency: int | None = None  # over all replicas; None: the backend's own number for each
     routing: Routing = "least-tokens"
+    scoring: Scoring = field(default_factory=Scoring)
+    gate: bool = False  # score accuracy first; a performance run that fails it does not start
+    compliance: str | None = None  # a key of core.audit.AUDITS
 
     def __post_init__(self) -> None:
         for flag, value in (
@@ -72,11 +85,21 @@ class RunConfig:
             require(value is None or value >= 1, flag, value, "at least 1")
 
     @property
+    def audit(self) -> Audit | None:
+        return None if self.compliance is None else AUDITS[self.compliance]
+
+    @property
     def run_dir(self) -> Path:
-        """Where this run's files go: `<output>/<scenario>/<performance|accuracy>`."""
-        return (
-            self.output_dir / self.scenario.value / ("accuracy" if self.accuracy else "performance")
-        )
+        """Where this run's files go; a compliance run's in the folders that a submission wants."""
+        if self.compliance is not None:
+            return self.top_dir / "performance" / "run_1"
+        return self.top_dir
+
+    @property
+    def top_dir(self) -> Path:
+        """What belongs to this run as a whole: `<output>/<scenario>/<performance|accuracy|TEST..>`."""
+        kind = self.compliance or ("accuracy" if self.accuracy else "performance")
+        return self.output_dir / self.scenario.value / kind
 
 
 def require(condition: bool, flag: str, value: object, want: str) -> None:

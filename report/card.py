@@ -13,7 +13,7 @@ MAX_REASONS = 4
 NOTES = {
     "DEMONSTRATION": "This is a demonstration, not an MLPerf result.",
     "UNOFFICIAL": "This run is no MLPerf result.",
-    "UNSCORED": "The answers are not scored yet.",
+    "UNSCORED": "The answers are not scored.",
 }
 
 
@@ -22,6 +22,7 @@ def render_card(summary: Summary, engine: str, run_dir: str) -> str:
     lines = [
         _rule(f"{summary.scenario} · {summary.mode} · {engine}"),
         *_throughput(summary),
+        *_accuracy(summary),
         *_latencies(summary),
         *_lengths(summary),
         *_harness(summary),
@@ -46,6 +47,15 @@ def _throughput(summary: Summary) -> Iterator[str]:
         f"throughput  {summary.tokens_per_s:,.1f} tokens/s   {summary.qps:,.2f} queries/s   "
         f"{summary.output_tokens:,} tokens in {summary.duration_s:,.1f} s"
     )
+
+
+def _accuracy(summary: Summary) -> Iterator[str]:
+    if summary.check is not None:
+        yield f"answers     {summary.check.sentence}"
+    elif summary.gate is not None:
+        yield f"gate        passed: {summary.gate.sentence}"
+    elif summary.mode == "performance":
+        yield "gate        none: the answers behind this number were not scored (--gate)"
 
 
 def _latencies(summary: Summary) -> Iterator[str]:

@@ -22,14 +22,18 @@ from results.records import write_parquet
 class RunFolder:
     """Owns the folder while its run goes on."""
 
-    def __init__(self, path: Path) -> None:
-        """Make an empty folder at `path`; an earlier run there is moved aside. Raises SetupError."""
+    def __init__(self, path: Path, top: Path | None = None) -> None:
+        """Make an empty folder at `path`. Raises SetupError.
+
+        An earlier run there is moved aside: all of `top`, which is `path` or a folder above it.
+        """
         self.path = path
+        self.top = top or path
         self.moved: Path | None = None
         try:
-            if path.exists() and any(path.iterdir()):
-                self.moved = _free_name(path)
-                path.rename(self.moved)
+            if self.top.exists() and any(self.top.iterdir()):
+                self.moved = _free_name(self.top)
+                self.top.rename(self.moved)
             path.mkdir(parents=True, exist_ok=True)
             self._records = self.records_path.open("ab", buffering=0)
         except OSError as error:

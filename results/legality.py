@@ -7,18 +7,31 @@ from collections.abc import Iterator
 from core import rules
 from core.config import RunConfig
 
+OWN_ENGINES = ("+clock", "+model")  # what they add to the version that they imitate
+
 
 def reasons_unofficial(
-    config: RunConfig, n_samples: int, engines: list[str], deviations: tuple[str, ...]
+    config: RunConfig,
+    n_samples: int,
+    backend: str,
+    versions: tuple[str, ...],
+    deviations: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Each point in which a run left the rules; empty for one that could be submitted.
 
     `deviations` are those of LoadGen's settings, found by `sut.settings`.
     """
-    return (*_dataset(config, n_samples), *_sampling(config), *_engines(engines), *deviations)
+    return (
+        *_dataset(config, n_samples),
+        *_sampling(config),
+        *_engines(backend, versions),
+        *deviations,
+    )
 
 
 def _dataset(config: RunConfig, n_samples: int) -> Iterator[str]:
+    if config.audit is not None:
+        return  # another number of samples is refused before the run
     wanted = rules.ACCURACY_SAMPLES if config.accuracy else rules.PERFORMANCE_SAMPLES
     if config.demonstration:
         yield "the bundled demonstration dataset"
@@ -28,6 +41,8 @@ def _dataset(config: RunConfig, n_samples: int) -> Iterator[str]:
 
 def _sampling(config: RunConfig) -> Iterator[str]:
     sampling = config.sampling
+    if config.audit is not None:
+        return  # another number of samples is refused before the run
     wanted = rules.ACCURACY_MAX_TOKENS if config.accuracy else rules.PERFORMANCE_MAX_TOKENS
     if sampling.max_tokens != wanted:
         yield f"--max-tokens {sampling.max_tokens}, the rules say {wanted}"
@@ -39,6 +54,8 @@ def _sampling(config: RunConfig) -> Iterator[str]:
         yield f"--top-k {sampling.top_k}, the rules say off"
 
 
-def _engines(engines: list[str]) -> Iterator[str]:
-    if "embedded" in engines:
-        yield "the embedded engine, a tiny model with random weights"
+def _engines(backend: str, versions: tuple[str, ...]) -> Iterator[str]:
+    if backend == "embedded":
+        yield "the embedded engine, a tiny model"
+    elif any(version.endswith(OWN_ENGINES) for version in versions):
+        yield "an engine of the harness's own, which only pretends"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from core.check import Check
 from core.config import RunConfig
 from core.histogram import N_BINS, histogram_percentile
 from core.outcome import Outcome
@@ -52,6 +53,15 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of the answers: this run's check, or why there is none, and the gate's."""
+
+    check: Check | None = None
+    reason: str | None = None
+    gate: Check | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One run. Times in nanoseconds, lengths in tokens."""
 
@@ -60,6 +70,8 @@ class Summary:
     verdict: Verdict
     exit_code: int
     reasons: tuple[str, ...]
+    check: Check | None  # of this run's answers
+    gate: Check | None  # of the accuracy run before this one; None: ungated
     metric: Metric | None
     loadgen_validity: str | None
     issued: int
@@ -95,6 +107,7 @@ def summarise(
     records: Records,
     log: LoadGenLog,
     unofficial_reasons: tuple[str, ...],
+    judged: Judged,
 ) -> Summary:
     """Compute a run's summary; works for a run that broke off, too."""
     good = succeeded(records)
@@ -118,16 +131,21 @@ def summarise(
         invalid_reasons=tuple(log.invalid_reasons()),
         unofficial_reasons=unofficial_reasons,
         accuracy=config.accuracy,
+        audit=config.audit is not None,
+        check=judged.check,
+        unscored_reason=judged.reason,
         demonstration=config.demonstration,
     )
     judgement = judge(facts)
     first_tokens = ttft_ns(good)
     return Summary(
         scenario=config.scenario.value,
-        mode="accuracy" if config.accuracy else "performance",
+        mode=config.compliance or ("accuracy" if config.accuracy else "performance"),
         verdict=judgement.verdict,
         exit_code=judgement.verdict.exit_code,
         reasons=judgement.reasons,
+        check=judged.check,
+        gate=judged.gate,
         metric=_metric(config, log),
         loadgen_validity=log.values.get("result_validity"),
         issued=execution.issued,

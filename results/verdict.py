@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.check import Check
+
 
 class Verdict(StrEnum):
     """What a run is worth, from best to worst."""
 
     VALID = "VALID"  # could be submitted
-    UNSCORED = "UNSCORED"  # an accuracy run without failures; its answers are not scored yet
+    UNSCORED = "UNSCORED"  # an accuracy run without failures whose answers could not be scored
     UNOFFICIAL = "UNOFFICIAL"  # clean and within LoadGen's limits, but not by the rules
     DEMONSTRATION = "DEMONSTRATION"  # the same, with bundled data
-    INVALID = "INVALID"  # LoadGen's limits were not met
+    INVALID = "INVALID"  # LoadGen's limits, the accuracy target or a compliance test were not met
     FAILED = "FAILED"  # queries failed, or the harness did
     INTERRUPTED = "INTERRUPTED"
 
@@ -45,7 +47,10 @@ class Facts:
     invalid_reasons: tuple[str, ...]
     unofficial_reasons: tuple[str, ...]
     accuracy: bool
+    audit: bool
     demonstration: bool
+    check: Check | None = None  # of the answers, where they were judged
+    unscored_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +72,19 @@ def judge(facts: Facts) -> Judgement:
         return Judgement(Verdict.INTERRUPTED, ("interrupted before the end", *failures))
     if failures:
         return Judgement(Verdict.FAILED, failures)
-    if not facts.accuracy and not facts.loadgen_valid:
+    if facts.check is not None and not facts.check.passed:
+        return Judgement(Verdict.INVALID, (facts.check.sentence, *facts.check.problems))
+    if facts.check is None and (facts.accuracy or facts.audit):
+        return Judgement(Verdict.UNSCORED, (facts.unscored_reason or "not scored",))
+    # LoadGen gives no verdict on accuracy, and a compliance test is judged by its answers.
+    if not (facts.accuracy or facts.audit) and not facts.loadgen_valid:
         reasons = facts.invalid_reasons or ("LoadGen gave no reason",)
         return Judgement(Verdict.INVALID, tuple(f"LoadGen: {reason}" for reason in reasons))
     if facts.demonstration:
         return Judgement(Verdict.DEMONSTRATION, facts.unofficial_reasons)
     if facts.unofficial_reasons:
         return Judgement(Verdict.UNOFFICIAL, facts.unofficial_reasons)
-    return Judgement(Verdict.UNSCORED if facts.accuracy else Verdict.VALID, ())
+    return Judgement(Verdict.VALID, ())
 
 
 def _failures(facts: Facts) -> Iterator[str]:

@@ -51,15 +51,19 @@ def run_test(
     log_dir: Path,
     store: Callable[[bytes], None],
     show: Callable[[Progress], None],
+    audit: Path | None = None,
 ) -> TestRun:
-    """Run LoadGen's test over `pool`, its logs in `log_dir`. Never raises for what queries do."""
+    """Run LoadGen's test over `pool`, its logs in `log_dir`. Never raises for what queries do.
+
+    `audit` is the file with a compliance test's settings.
+    """
     schedule = _schedule(config, settings)
     bridge = Bridge(pool, schedule)
     # An event, because a Thread.join that Ctrl-C interrupts takes the thread for ended (CPython 3.11).
     ended = threading.Event()
     test = threading.Thread(
         target=_start_test,
-        args=(bridge, settings, n_samples, log_dir, ended),
+        args=(bridge, settings, n_samples, log_dir, audit or log_dir / NO_AUDIT, ended),
         name="loadgen",
         daemon=True,
     )
@@ -93,6 +97,8 @@ def _total(
     config: RunConfig, settings: LoadSettings, schedule: Schedule | None, n_samples: int
 ) -> int | None:
     loadgen = settings.loadgen
+    if config.audit is not None:
+        return config.audit.samples
     if config.accuracy:
         return int(loadgen.accuracy_sample_count_override)
     if schedule is None:
@@ -102,23 +108,28 @@ def _total(
 
 
 def _start_test(
-    bridge: Bridge, settings: LoadSettings, n_samples: int, log_dir: Path, ended: threading.Event
+    bridge: Bridge,
+    settings: LoadSettings,
+    n_samples: int,
+    log_dir: Path,
+    audit: Path,
+    ended: threading.Event,
 ) -> None:
     try:
-        _test(bridge, settings, n_samples, log_dir)
+        _test(bridge, settings, n_samples, log_dir, audit)
     except Exception:  # noqa: BLE001 - the main thread waits for the end and reports the crash
         bridge.crash = traceback.format_exc()
     finally:
         ended.set()
 
 
-def _test(bridge: Bridge, settings: LoadSettings, n_samples: int, log_dir: Path) -> None:
+def _test(
+    bridge: Bridge, settings: LoadSettings, n_samples: int, log_dir: Path, audit: Path
+) -> None:
     # Request bodies are made before the run, so there is nothing to load.
     qsl = lg.ConstructQSL(n_samples, n_samples, lambda _: None, lambda _: None)
     sut = lg.ConstructSUT(bridge.issue, bridge.flush)
-    lg.StartTestWithLogSettings(
-        sut, qsl, settings.loadgen, log_settings(log_dir), str(log_dir / NO_AUDIT)
-    )
+    lg.StartTestWithLogSettings(sut, qsl, settings.loadgen, log_settings(log_dir), str(audit))
     lg.DestroySUT(sut)
     lg.DestroyQSL(qsl)
 

@@ -18,19 +18,25 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "dataset": {"core"},
-    "engine": {"core"},
+    "engine": {"core", "dataset"},  # training reads the demonstration's tasks
     "backends": {"core"},
     "client": {"core", "backends"},
     "sut": {"core", "dataset", "client"},
     "results": {"core"},
     "report": {"core", "results"},
-    "accuracy": {"core", "dataset", "results"},
+    "accuracy": {"core", "dataset", "results", "backends"},
     "telemetry": {"core"},
     "cluster": {"core"},
     "submission": {"results", "accuracy", "core"},
     "options": {"core"},
+    "judge": {"core", "results", "accuracy"},
 }
-for top in ("run_mlperf", "bench", "competition"):  # each may import all that stands above it
+for top in (
+    "measure",
+    "run_mlperf",
+    "bench",
+    "competition",
+):  # each may import all that stands above it
     MAY_IMPORT[top] = set(MAY_IMPORT)
 
 # LoadGen behind one door; the engine's libraries only where the engine is, so that all else runs

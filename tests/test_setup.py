@@ -112,8 +112,12 @@ def test_every_direct_dependency_is_pinned_in_its_lock() -> None:
 
 def test_what_the_check_imports_is_in_the_base_lock() -> None:
     """A module that only --dev installs would break a user's installation, and no test run."""
-    line = next(line for line in (ROOT / "setup.sh").read_text().splitlines() if line.startswith("check="))
-    modules = {name.strip().split(".")[0] for name in line.split("import ")[1].strip("'").split(",")}
+    line = next(
+        line for line in (ROOT / "setup.sh").read_text().splitlines() if line.startswith("check=")
+    )
+    modules = {
+        name.strip().split(".")[0] for name in line.split("import ")[1].strip("'").split(",")
+    }
     packages = {"mlperf_loadgen": "mlcommons-loadgen"}
     base = (ROOT / "requirements" / "base.txt").read_text()
     assert modules

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.check import Check
 from core.histogram import EDGES_NS, count_durations, histogram_percentile
 from core.outcome import Finish, Outcome
 from core.record import RECORD, Completion
@@ -62,6 +63,9 @@ def test_histogram_percentiles_are_exact_to_a_bin() -> None:
     assert len(EDGES_NS) + 1 == len(counts)
 
 
+GOOD_CHECK = Check("exact_match", 83.0, 82.2987)
+BAD_CHECK = Check("mean output tokens", 1500.0, 1150.38, 1406.02)
+BROKEN_CHECK = Check("exact_match", 90.0, 82.2987, problems=("one answer is missing",))
 GOOD = Facts(
     interrupted=False,
     crash=None,
@@ -77,6 +81,7 @@ GOOD = Facts(
     invalid_reasons=(),
     unofficial_reasons=(),
     accuracy=False,
+    audit=False,
     demonstration=False,
 )
 
@@ -90,6 +95,11 @@ GOOD = Facts(
         ({"demonstration": True, "unofficial_reasons": ("x",)}, Verdict.DEMONSTRATION),
         ({"demonstration": True, "loadgen_valid": False}, Verdict.INVALID),
         ({"accuracy": True, "loadgen_valid": False}, Verdict.UNSCORED),
+        ({"accuracy": True, "loadgen_valid": False, "check": GOOD_CHECK}, Verdict.VALID),
+        ({"accuracy": True, "check": BAD_CHECK}, Verdict.INVALID),
+        ({"accuracy": True, "check": BROKEN_CHECK}, Verdict.INVALID),
+        ({"audit": True, "check": BAD_CHECK, "demonstration": True}, Verdict.INVALID),
+        ({"audit": True, "loadgen_valid": False, "check": GOOD_CHECK}, Verdict.VALID),
         ({"failures": {"empty": 1}}, Verdict.FAILED),
         ({"failures": {"empty": 1}, "demonstration": True}, Verdict.FAILED),
         ({"failures": {"empty": 1}, "accuracy": True}, Verdict.FAILED),

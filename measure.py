@@ -1,0 +1,187 @@
+"""One run over engines that are open: dataset, queries, records, judged answers, summary."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from backends.engines import Engines
+from client.pool import start_pool
+from client.prompts import encode_prompts
+from core.check import Check
+from core.config import RunConfig
+from core.errors import ConfigError
+from core.rules import VOCABULARY
+from dataset import Dataset, load_dataset
+from judge import judge_answers
+from report.progress import ProgressLine
+from results.folder import RunFolder
+from results.legality import reasons_unofficial
+from results.loadgen_log import accuracy_log_complete, read_detail_log
+from results.manifest import build_manifest
+from results.records import read_raw
+from results.summary import Execution, Judged, Summary, summarise
+from sut.run import TestRun, run_test
+from sut.settings import LoadSettings, load_settings
+
+
+def say(text: str) -> None:
+    """A line for the user; stdout belongs to the card."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def load(config: RunConfig) -> Dataset:
+    """The run's dataset. Raises ConfigError, also for one that a compliance test does not take."""
+    dataset = load_dataset(config.input_file, config.max_samples)
+    audit = config.audit
+    if audit is not None and len(dataset) != audit.samples:
+        raise ConfigError(
+            f"--compliance {audit.name}: {config.input_file} has {len(dataset)} samples, the test "
+            f"is about {audit.samples}: give that test's own dataset with --input-file"
+        )
+    return dataset
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, object]:
+    return {
+        "path": str(dataset.path),
+        "sha256": dataset.sha256,
+        "samples": len(dataset),
+        "prompt_tokens": int(dataset.lengths.sum()),
+    }
+
+
+def measure(config: RunConfig, engines: Engines, gate: Check | None = None) -> tuple[Summary, Path]:
+    """Run one scenario; gives its summary and folder. Raises HarnessError before queries are sent."""
+    dataset = load(config)
+    settings = load_settings(config, len(dataset))
+    dataset.check(engines.context_length, config.sampling.max_tokens, VOCABULARY)
+    with RunFolder(config.run_dir, config.top_dir) as folder:
+        if folder.moved:
+            say(f"an earlier run was moved to {folder.moved}")
+        folder.write_json("manifest.json", _manifest(config, dataset, engines, settings))
+        test = _send(config, dataset, settings, engines, folder)
+        unofficial = reasons_unofficial(
+            config, len(dataset), engines.backend.name, engines.versions, settings.deviations
+        )
+        summary = _finish(config, settings, test, folder, unofficial, gate, len(dataset))
+        return summary, folder.path
+
+
+def _manifest(
+    config: RunConfig, dataset: Dataset, engines: Engines, settings: LoadSettings
+) -> dict[str, object]:
+    infos = [asdict(info) for info in engines.infos]
+    return build_manifest(config, describe_dataset(dataset), infos, settings.as_dict())
+
+
+def _send(
+    config: RunConfig,
+    dataset: Dataset,
+    settings: LoadSettings,
+    engines: Engines,
+    folder: RunFolder,
+) -> TestRun:
+    """Encode the prompts, start the workers, run LoadGen's test."""
+    backend = engines.backend
+    limit = config.max_concurrency
+    if limit is None and not config.scenario.is_timed:
+        limit = backend.max_concurrency * len(engines.addresses)
+    prompts = encode_prompts(
+        [dataset.prompt(i) for i in range(len(dataset))],
+        backend,
+        config.sampling,
+        stream=config.scenario.is_timed,
+    )
+    progress = ProgressLine()
+    try:
+        with start_pool(
+            config, backend.name, engines.model, engines.addresses, prompts, limit
+        ) as pool:
+            what = config.compliance or ("accuracy" if config.accuracy else "performance")
+            say(f"{config.scenario.value}, {what}: {len(dataset)} samples, {engines.title}")
+            audit = _write_audit(config, folder)
+            return run_test(
+                config,
+                settings,
+                len(dataset),
+                pool,
+                folder.path,
+                folder.store,
+                progress.show,
+                audit,
+            )
+    finally:
+        progress.close()
+        prompts.close()
+
+
+def _write_audit(config: RunConfig, folder: RunFolder) -> Path | None:
+    """A compliance test's settings lie with its run, never in the working folder."""
+    if config.audit is None:
+        return None
+    path = folder.path / "audit.config"
+    path.write_text(config.audit.config)
+    return path
+
+
+def _finish(
+    config: RunConfig,
+    settings: LoadSettings,
+    test: TestRun,
+    folder: RunFolder,
+    unofficial: tuple[str, ...],
+    gate: Check | None,
+    n_samples: int,
+) -> Summary:
+    """Turn what was stored into the summary. A disk that is full costs files, never the verdict."""
+    crash = test.crash
+    records = read_raw(folder.records_path)
+    try:
+        folder.convert_records()
+    except OSError as error:
+        crash = crash or f"queries.parquet cannot be written: {error}"
+    log = read_detail_log(folder.path)
+    interrupted = test.interrupted
+    check: Check | None = None
+    reason: str | None = "the run itself failed"
+    if test.returned and not interrupted and not crash and not records["outcome"].any():
+        try:
+            check, reason = judge_answers(config, folder, n_samples)
+        except KeyboardInterrupt:
+            interrupted, reason = (
+                True,
+                "scoring was interrupted; python -m accuracy goes on with it",
+            )
+    judged = Judged(check, reason, gate)
+
+    def conclude() -> Summary:
+        execution = _execution(settings, replace(test, interrupted=interrupted), crash, folder)
+        return summarise(config, execution, records, log, unofficial, judged)
+
+    summary = conclude()
+    try:
+        folder.write_json("summary.json", summary.to_json())
+    except OSError as error:
+        crash = crash or f"summary.json cannot be written: {error}"
+        summary = conclude()
+    return summary
+
+
+def _execution(
+    settings: LoadSettings, test: TestRun, crash: str | None, folder: RunFolder
+) -> Execution:
+    return Execution(
+        returned=test.returned,
+        interrupted=test.interrupted,
+        crash=crash,
+        issued=test.issued,
+        reasons=test.reasons,
+        scheduled_ns=test.scheduled_ns,
+        ttft_limit_ns=settings.ttft_limit_ns,
+        tpot_limit_ns=settings.tpot_limit_ns,
+        worker_stats=test.worker_stats,
+        accuracy_log_complete=accuracy_log_complete(folder.path),
+    )

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from accuracy.compliance import count_problems, output_length
 from core.audit import AUDITS
-from tests.harness import emulator, run_mlperf, server_conf, write_conf
+from tests.harness import ROOT, emulator, run_mlperf, server_conf, write_conf
 
 VOCAB = 512
 
@@ -66,6 +67,23 @@ def test_test07_logs_every_sample_once_and_fails_on_nonsense(tmp_path: Path, mod
     assert not (tmp_path / "audit.config").exists()
     for name in ("summary", "detail"):
         assert (top / "performance" / "run_1" / f"mlperf_log_{name}.txt").stat().st_size > 0
+
+
+def test_test07_passes_with_a_model_that_answers(tmp_path: Path) -> None:
+    table = pq.read_table(ROOT / "dataset" / "demonstration.parquet")
+    choices = table.filter(pc.equal(table["dataset"], "gpqa_diamond"))
+    rows = pa.concat_tables([choices] * (990 // len(choices) + 1)).slice(0, 990)
+    pq.write_table(rows, tmp_path / "gpqa.parquet")
+    checkpoint = str(ROOT / "engine" / "checkpoint")
+    run = run_mlperf(
+        "offline", tmp_path, "--compliance", "TEST07", "--backend", "embedded", "--max-tokens",
+        "48", "--input-file", str(tmp_path / "gpqa.parquet"), "--tokenizer", checkpoint,
+    )  # fmt: skip
+    assert run.code == 0, run.stdout + run.stderr
+    text = (tmp_path / "output" / "offline" / "TEST07" / "verify_accuracy.txt").read_text()
+    assert "TEST PASS" in text
+    assert run.last_line["check"]["value"] > 90
+    assert run.last_line["verdict"] == "UNOFFICIAL"
 
 
 def test_test09_passes_with_the_right_lengths(tmp_path: Path) -> None:

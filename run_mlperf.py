@@ -58,7 +58,8 @@ def show_settings(config: RunConfig) -> int:
 def run(config: RunConfig) -> int:
     """From the dataset to the exit code; with --gate, accuracy first."""
     refuse_audit_config()
-    load(config)  # a wrong file should be found before engines are started and a gate is run
+    # A wrong file should be found before engines are started and a gate is run.
+    load_settings(config, len(load(config)))
     with open_engines(config, say) as engines:
         gate = None
         if config.gate:

@@ -34,8 +34,10 @@ class ProgressLine:
             self._print(render(now, self._window[0]))
 
     def close(self) -> None:
-        if self._terminal and self._window:
+        """Show the last snapshot, also of a run that was too short for a line."""
+        if self._window:
             self._print(render(self._window[-1], self._window[0]))
+        if self._terminal:
             self._out.write("\n")
 
     def _print(self, line: str) -> None:

@@ -8,6 +8,7 @@ put bytes aside unread, which a callback parser cannot.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from backends.base import AnswerError
@@ -75,7 +76,7 @@ def _head(text: bytes, status: int, http11: bool) -> Head:
     )
 
 
-class Body:
+class Body(ABC):
     """A body that arrives in pieces."""
 
     __slots__ = ("ended",)
@@ -83,11 +84,11 @@ class Body:
     def __init__(self) -> None:
         self.ended = False
 
+    @abstractmethod
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the wire, return bytes of the body. Raises AnswerError."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most bodies do not end so
         """The connection ended; only a body without a length ends with it."""
 
 

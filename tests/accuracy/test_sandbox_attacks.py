@@ -94,7 +94,7 @@ FORBIDDEN = [
     f"posix.open({__file__ + '.written'!r}, 0o102)",
     f"posix.unlink({__file__!r})",
     "posix.open('/usr/written', 0o102)",
-    "posix.mkdir('/work/main/written')",
+    f"posix.mkdir({__file__ + '.folder'!r})",
     f"posix.unlink({os.__file__!r})",
     "f = io.open('big', 'wb', 0)\nwhile True: f.write(bytes(1 << 16))",
     *map(LIBC.format, ["unshare(0x10000000)", "ptrace(0, 0, 0, 0)", "prctl(1, 0, 0, 0, 0)"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from backends.engines import Engines
@@ -32,7 +32,22 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def load(config: RunConfig) -> Dataset:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run whose files have been read and found good."""
+
+    config: RunConfig
+    dataset: Dataset
+    settings: LoadSettings
+
+
+def prepare(config: RunConfig) -> Plan:
+    """Read dataset and settings, once and before any engine is started. Raises ConfigError."""
+    dataset = _load(config)
+    return Plan(config, dataset, load_settings(config, len(dataset)))
+
+
+def _load(config: RunConfig) -> Dataset:
     """The run's dataset. Raises ConfigError, also for one that a compliance test does not take."""
     dataset = load_dataset(config.input_file, config.max_samples)
     audit = config.audit
@@ -53,10 +68,9 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
     }
 
 
-def measure(config: RunConfig, engines: Engines, gate: Check | None = None) -> tuple[Summary, Path]:
+def measure(plan: Plan, engines: Engines, gate: Check | None = None) -> tuple[Summary, Path]:
     """Run one scenario; gives its summary and folder. Raises HarnessError before queries are sent."""
-    dataset = load(config)
-    settings = load_settings(config, len(dataset))
+    config, dataset, settings = plan.config, plan.dataset, plan.settings
     dataset.check(engines.context_length, config.sampling.max_tokens, VOCABULARY)
     with RunFolder(config.run_dir, config.top_dir) as folder:
         if folder.moved:

@@ -19,12 +19,11 @@ from backends.engines import Engines, open_engines
 from core.check import Check
 from core.config import RunConfig
 from core.errors import ConfigError, HarnessError
-from measure import describe_dataset, load, measure, say
+from measure import Plan, describe_dataset, measure, prepare, say
 from options import accuracy_config, parse_options
 from report.card import render_card
 from results.manifest import plain
 from results.summary import Summary
-from sut.settings import load_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show_settings(config: RunConfig) -> int:
     """--dry-run: everything that would be in force, as JSON."""
-    dataset = load(config)
-    settings = load_settings(config, len(dataset))
+    plan = prepare(config)
     shown = {
         "config": plain(asdict(config)),
         "run_dir": str(config.run_dir),
-        "dataset": describe_dataset(dataset),
-        "loadgen": settings.as_dict(),
-        "not_by_the_rules": list(settings.deviations),
+        "dataset": describe_dataset(plan.dataset),
+        "loadgen": plan.settings.as_dict(),
+        "not_by_the_rules": list(plan.settings.deviations),
     }
     sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     return 0
@@ -59,23 +57,24 @@ def run(config: RunConfig) -> int:
     """From the dataset to the exit code; with --gate, accuracy first."""
     refuse_audit_config()
     # A wrong file should be found before engines are started and a gate is run.
-    load_settings(config, len(load(config)))
+    plan = prepare(config)
+    gate_plan = prepare(accuracy_config(config)) if config.gate else None
     with open_engines(config, say) as engines:
         gate = None
-        if config.gate:
-            scored, code = pass_gate(accuracy_config(config), engines)
+        if gate_plan is not None:
+            scored, code = pass_gate(gate_plan, engines)
             if code != 0 or scored is None:
                 say("the gate did not pass: the performance run was not started")
                 return code or 1
             gate = scored
-        summary, folder = measure(config, engines, gate)
+        summary, folder = measure(plan, engines, gate)
     show(summary, engines, folder)
     return summary.exit_code
 
 
-def pass_gate(config: RunConfig, engines: Engines) -> tuple[Check | None, int]:
+def pass_gate(plan: Plan, engines: Engines) -> tuple[Check | None, int]:
     """Run and score accuracy; the check and the exit code of that run."""
-    summary, folder = measure(config, engines)
+    summary, folder = measure(plan, engines)
     show(summary, engines, folder)
     return summary.check, summary.exit_code
 

@@ -9,8 +9,6 @@ PERFORMANCE_SAMPLES = 6396
 ACCURACY_SAMPLES = 4395
 PERFORMANCE_MAX_TOKENS = 10240
 ACCURACY_MAX_TOKENS = 32768
-MIN_DURATION_MS = 600_000
-LOADGEN_VERSION = "6.0.17"  # the wheel that carries the seeds of round v6.1
 
 # A vocabulary's padded size; an id beyond it kills some engines (facts: SGLang's scheduler).
 VOCABULARY = 201_088

@@ -58,7 +58,7 @@ class Bridge:
             due_ns = self._due_ns()
             self.issued += len(ids)
             if self._cancelled:
-                self._orphan(ids, indexes, due_ns, Outcome.CANCELLED, "issued after the interrupt")
+                self._orphan(ids, indexes, due_ns)
             else:
                 self._pool.submit(ids, indexes, due_ns)
         except BaseException:  # noqa: BLE001 - nothing may leave a LoadGen callback
@@ -74,11 +74,10 @@ class Bridge:
             return self._start_ns
         return self._start_ns + self._schedule.due_ns(self.issued)
 
-    def _orphan(
-        self, ids: list[int], indexes: list[int], due_ns: int, outcome: Outcome, reason: str
-    ) -> None:
+    def _orphan(self, ids: list[int], indexes: list[int], due_ns: int) -> None:
+        reason = "issued after the interrupt"
         for query_id, index in zip(ids, indexes, strict=True):
-            self._orphans.append(failed_event(query_id, index, due_ns, outcome, reason))
+            self._orphans.append(failed_event(query_id, index, due_ns, Outcome.CANCELLED, reason))
 
     # The completion thread ------------------------------------------------------------------------
 

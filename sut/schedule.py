@@ -23,6 +23,7 @@ class Schedule:
         self._generator = generator
         self._qps = target_qps
         self._due: npt.NDArray[np.int64] = np.zeros(1, np.int64)
+        self._extend()  # here, and not in the first query's callback
 
     def due_ns(self, number: int) -> int:
         """When query `number` is due; query n is also the end of the first n queries."""

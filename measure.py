@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from backends.engines import Engines
+from client.plan import Targets, plan_client
 from client.pool import start_pool
 from client.prompts import encode_prompts
 from core.check import Check
@@ -80,7 +81,8 @@ def measure(plan: Plan, engines: Engines, gate: Check | None = None) -> tuple[Su
         unofficial = reasons_unofficial(
             config, len(dataset), engines.backend.name, engines.versions, settings.deviations
         )
-        summary = _finish(config, settings, test, folder, unofficial, gate, len(dataset))
+        urls = tuple(address.url for address in engines.addresses)
+        summary = _finish(config, settings, test, folder, unofficial, gate, len(dataset), urls)
         return summary, folder.path
 
 
@@ -100,9 +102,14 @@ def _send(
 ) -> TestRun:
     """Encode the prompts, start the workers, run LoadGen's test."""
     backend = engines.backend
-    limit = config.max_concurrency
-    if limit is None and not config.scenario.is_timed:
-        limit = backend.max_concurrency * len(engines.addresses)
+    plan = plan_client(
+        config,
+        [address.ip for address in engines.addresses],
+        backend.max_concurrency,
+        targets(settings, len(dataset)),
+    )
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
     prompts = encode_prompts(
         [dataset.prompt(i) for i in range(len(dataset))],
         backend,
@@ -112,7 +119,7 @@ def _send(
     progress = ProgressLine()
     try:
         with start_pool(
-            config, backend.name, engines.model, engines.addresses, prompts, limit
+            config, backend.name, engines.model, engines.addresses, prompts, plan
         ) as pool:
             what = config.compliance or ("accuracy" if config.accuracy else "performance")
             say(f"{config.scenario.value}, {what}: {len(dataset)} samples, {engines.title}")
@@ -132,6 +139,16 @@ def _send(
         prompts.close()
 
 
+def targets(settings: LoadSettings, n_samples: int) -> Targets:
+    """What the client has to be ready for."""
+    return Targets(
+        qps=settings.target_qps,
+        ttft_limit_ns=settings.ttft_limit_ns,
+        tpot_limit_ns=settings.tpot_limit_ns,
+        n_queries=n_samples,
+    )
+
+
 def _write_audit(config: RunConfig, folder: RunFolder) -> Path | None:
     """A compliance test's settings lie with its run, never in the working folder."""
     if config.audit is None:
@@ -149,6 +166,7 @@ def _finish(
     unofficial: tuple[str, ...],
     gate: Check | None,
     n_samples: int,
+    urls: tuple[str, ...],
 ) -> Summary:
     """Turn what was stored into the summary. A disk that is full costs files, never the verdict."""
     crash = test.crash
@@ -172,7 +190,8 @@ def _finish(
     judged = Judged(check, reason, gate)
 
     def conclude() -> Summary:
-        execution = _execution(settings, replace(test, interrupted=interrupted), crash, folder)
+        told = replace(test, interrupted=interrupted)
+        execution = _execution(settings, told, crash, folder, urls)
         return summarise(config, execution, records, log, unofficial, judged)
 
     summary = conclude()
@@ -185,7 +204,11 @@ def _finish(
 
 
 def _execution(
-    settings: LoadSettings, test: TestRun, crash: str | None, folder: RunFolder
+    settings: LoadSettings,
+    test: TestRun,
+    crash: str | None,
+    folder: RunFolder,
+    urls: tuple[str, ...],
 ) -> Execution:
     return Execution(
         returned=test.returned,
@@ -196,6 +219,9 @@ def _execution(
         scheduled_ns=test.scheduled_ns,
         ttft_limit_ns=settings.ttft_limit_ns,
         tpot_limit_ns=settings.tpot_limit_ns,
-        worker_stats=test.worker_stats,
+        workers=test.workers,
+        n_workers=test.n_workers,
+        loadgen=test.loadgen,
+        urls=urls,
         accuracy_log_complete=accuracy_log_complete(folder.path),
     )

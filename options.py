@@ -58,9 +58,23 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--generation-config", type=Path, help="JSON file with sampling settings; flags win over it"
     )
-    add("--num-workers", type=int, help="client processes (default: by cores and replicas)")
+    add(
+        "--num-workers",
+        type=_auto_or_int,
+        default="auto",
+        metavar="auto|N",
+        help="client processes (default auto: by cores, replicas and rate)",
+    )
     add("--max-concurrency", type=int, help="most requests in flight, over all replicas")
     add("--routing", choices=["least-tokens", "round-robin"], default="least-tokens")
+    add(
+        "--drain",
+        type=_drain_ms,
+        default="auto",
+        metavar="auto|off|MS",
+        help="read streams every MS milliseconds once their first token is in: costs less CPU, sees "
+        "the end up to MS later (default auto: only at rates where it matters)",
+    )
     limits = Timeouts()
     add("--connect-timeout", type=float, default=limits.connect_s, metavar="S")
     add("--first-token-timeout", type=float, default=limits.first_token_s, metavar="S")
@@ -77,8 +91,28 @@ def build_parser() -> argparse.ArgumentParser:
         "--tokenizer", type=Path, help="folder of a Hugging Face tokenizer (default: gpt-oss's own)"
     )
     add("--lcb-problems", type=Path, help="LiveCodeBench problems (JSON lines or parquet)")
+    add(
+        "--calibrate",
+        action="store_true",
+        help="first replay the schedule against the emulator, to find what this client can drive; "
+        "with --dry-run nothing else",
+    )
     add("--dry-run", action="store_true", help="print the effective settings and stop")
     return parser
+
+
+def _auto_or_int(text: str) -> int | None:
+    return None if text == "auto" else int(text)
+
+
+_auto_or_int.__name__ = "number"  # argparse: "invalid number value"
+
+
+def _drain_ms(text: str) -> float | None:
+    return None if text == "auto" else 0.0 if text == "off" else float(text)
+
+
+_drain_ms.__name__ = "milliseconds"
 
 
 def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
@@ -107,9 +141,11 @@ def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
         num_workers=args.num_workers,
         max_concurrency=args.max_concurrency,
         routing=args.routing,
+        drain_ms=args.drain,
         scoring=_scoring(args, demonstration),
         gate=args.gate,
         compliance=args.compliance,
+        calibrate=args.calibrate,
     )
     if config.backend == "embedded" and config.server_urls:
         raise ConfigError("--backend embedded starts its own engine: leave --server-url out")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
-
-import uvloop
 
 from client.spec import WorkerSpec
 from client.worker import Worker
@@ -20,18 +18,16 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(spec: WorkerSpec) -> None:
-    worker = Worker(spec, asyncio.get_running_loop())
-    gc.freeze()
-    gc.disable()  # the hot path makes no cycles, and a collection would be a pause
-    worker.start()
-    await worker.ended
-
-
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells us
     raise_file_limit()
-    uvloop.run(serve(WorkerSpec.read(int(sys.argv[1]))))
+    spec = WorkerSpec.read(int(sys.argv[1]))
+    if spec.cpus:
+        os.sched_setaffinity(0, spec.cpus)
+    worker = Worker(spec)
+    gc.freeze()
+    gc.disable()  # the hot path leaves no cycles, and a collection would be a pause
+    worker.run()
     return 0
 
 

@@ -1,116 +1,218 @@
 """One kept-alive HTTP/1.1 connection to one replica, with at most one request in flight.
 
-This is the hot path: `data_received` runs once per read of every stream. With the first token in, it
-costs a clock reading, a list append and two comparisons.
+This is the hot path: `_readable` runs once per read of every stream. With the first token in, it
+costs a clock reading, an append and a few comparisons.
 """
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
+import socket
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from backends.base import AnswerError
+from client.drain import Drain
 from client.exchange import Exchange
+from client.reactor import READ, WRITE, Reactor
 from core.outcome import Outcome
 
 if TYPE_CHECKING:
     from client.router import Replica
 
+READ_BYTES = 1 << 16
+
 
 class Owner(Protocol):
     """What a connection reports to; the worker."""
 
+    reactor: Reactor
+    drain: Drain
+
+    def connected(self, connection: Connection) -> None: ...
+    def unreachable(self, connection: Connection, error: OSError) -> None: ...
     def first_token(self, exchange: Exchange) -> None: ...
     def gap(self, duration_ns: int) -> None: ...
     def finished(self, exchange: Exchange, connection: Connection) -> None: ...
     def failed(self, exchange: Exchange, outcome: Outcome, detail: str) -> None: ...
     def send_again(self, exchange: Exchange) -> None: ...
-    def gone(self, connection: Connection) -> None: ...
 
 
-class Connection(asyncio.Protocol):
-    """Sends prepared requests one after another and times their answers."""
+class Connection:
+    """Sends prepared requests one after another and times their answers.
 
-    __slots__ = ("_exchange", "_owner", "_served", "_transport", "replica")
+    `exchange` is the request it is for: while connecting, the one that waits for it; then the one in
+    flight; None when it is idle.
+    """
 
-    def __init__(self, owner: Owner, replica: Replica) -> None:
+    __slots__ = ("_owner", "_served", "_socket", "_unsent", "exchange", "fd", "replica")
+
+    def __init__(self, owner: Owner, replica: Replica, exchange: Exchange) -> None:
         self._owner = owner
         self.replica = replica
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = exchange
         self._served = 0
-        self._transport: asyncio.Transport | None = None
+        self._unsent = memoryview(b"")
+        self.fd = -1
+        self._socket: socket.socket | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    # Opening --------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start to connect. Raises OSError; later failures go to the owner."""
+        address = self.replica.address
+        family = socket.AF_INET6 if ":" in address.ip else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.fd = self._socket.fileno()
+        error = self._socket.connect_ex((address.ip, address.port))
+        if error not in (0, errno.EINPROGRESS):
+            raise OSError(error, os.strerror(error))
+        self._owner.reactor.watch(self.fd, self._connected, WRITE)
+
+    def _connected(self, mask: int) -> None:
+        assert self._socket is not None
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self._owner.unreachable(self, OSError(error, os.strerror(error)))
+        else:
+            self._owner.reactor.rewatch(self.fd, self._readable)
+            self._owner.connected(self)
 
     @property
     def usable(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return self.fd >= 0
+
+    # Sending --------------------------------------------------------------------------------------
 
     def send(self, exchange: Exchange, head: bytes, body: memoryview) -> None:
         """Write one prepared request."""
-        assert self._transport is not None
-        self._exchange = exchange
+        self.exchange = exchange
         exchange.reused = self._served > 0
         self._served += 1
-        completion = exchange.completion
-        completion.attempts += 1
-        completion.sent_ns = exchange.last_ns = monotonic_ns()
-        self._transport.writelines((head, body))
-
-    def data_received(self, data: bytes) -> None:
-        now_ns = monotonic_ns()
-        exchange = self._exchange
-        if exchange is None:
-            self.abort()  # bytes that nobody asked for: whose answer would they be?
-            return
+        exchange.attempts += 1
+        exchange.sent_ns = exchange.last_ns = monotonic_ns()
         try:
-            if exchange.cheap:
-                if b"data:" in data:
-                    self._owner.gap(now_ns - exchange.last_ns)
-                    exchange.last_ns = now_ns
-                if not exchange.put_aside(data):
-                    return
-                exchange.read_aside(now_ns)
-            else:
-                self._read(exchange, data, now_ns)
-        except AnswerError as error:
-            self.fail(error.outcome, error.detail)
+            written = os.writev(self.fd, (head, body))
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._lost()
             return
-        if exchange.ended:
-            self._end(exchange)
+        if written < len(head) + len(body):
+            self._unsent = memoryview(head + body)[written:]
+            self._owner.reactor.rewatch(self.fd, self._writable, READ | WRITE)
+
+    def _writable(self, mask: int) -> None:
+        """The rest of a request that is larger than the socket's buffer."""
+        if mask & WRITE:
+            try:
+                self._unsent = self._unsent[os.write(self.fd, self._unsent) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._lost()
+                return
+            if not self._unsent:
+                self._owner.reactor.rewatch(self.fd, self._readable)
+        if mask & ~WRITE:
+            self._readable(mask)
+
+    # Reading --------------------------------------------------------------------------------------
+
+    def _readable(self, mask: int) -> None:
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lost()
+            return
+        now_ns = monotonic_ns()
+        exchange = self.exchange
+        if exchange is None or not data:
+            self._lost()  # the end, or bytes that nobody asked for: whose answer would they be?
+            return
+        if not exchange.cheap:
+            self._read(exchange, data, now_ns)
+            return
+        exchange.reads += 1
+        if b"data:" in data:
+            self._owner.gap(now_ns - exchange.last_ns)
+            exchange.last_ns = now_ns
+        if exchange.put_aside(data):
+            self._read(exchange, b"", now_ns)
+        elif now_ns >= exchange.drain_after_ns:
+            self._owner.drain.consider(self, exchange, now_ns)
+
+    def look(self, exchange: Exchange) -> bool:
+        """Read what a drained stream has; False if there was nothing."""
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return True
+        exchange.last_ns = now_ns = monotonic_ns()
+        if exchange.put_aside(data):
+            self._read(exchange, b"", now_ns)
+        return True
+
+    def leave_loop(self) -> None:
+        self._owner.reactor.forget(self.fd)
+
+    def rejoin_loop(self) -> None:
+        self._owner.reactor.watch(self.fd, self._readable)
 
     def _read(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
         exchange.last_ns = now_ns
-        exchange.read(data, now_ns)
-        if exchange.completion.first_token_ns and not exchange.first_was_sent:
+        try:
+            exchange.read(data, now_ns)
+        except AnswerError as error:
+            self.fail(error.outcome, error.detail)
+            return
+        if exchange.first_token_ns and not exchange.first_was_sent:
             exchange.first_was_sent = True
+            self._owner.drain.begin(exchange)
             self._owner.first_token(exchange)
+        if exchange.ended:
+            self._end(exchange)
+
+    # Ending ---------------------------------------------------------------------------------------
 
     def _end(self, exchange: Exchange) -> None:
-        self._exchange = None
-        if not exchange.keep_alive:
-            self.abort()
+        self.exchange = None
+        if not exchange.keep_alive or self._unsent:
+            self.close()
+        if exchange.drained:
+            self._owner.drain.ended(self, exchange)
         self._owner.finished(exchange, self)
 
     def fail(self, outcome: Outcome, detail: str) -> None:
         """Give the request up; closing the connection tells the engine to stop generating."""
-        exchange, self._exchange = self._exchange, None
-        self.abort()
+        exchange, self.exchange = self.exchange, None
+        self.close()
         if exchange is not None:
             self._owner.failed(exchange, outcome, detail)
 
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+    def close(self) -> None:
+        if self._socket is not None and self.fd >= 0:
+            self._owner.reactor.forget(self.fd)
+            self._socket.close()
+            self.fd = -1
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._owner.gone(self)
-        exchange, self._exchange = self._exchange, None
+    def _lost(self) -> None:
+        """The other side is gone, or says what it should not."""
+        exchange, self.exchange = self.exchange, None
+        self.close()
+        self.replica.idle.pop(self, None)
         if exchange is None:
             return
-        if exchange.reused and exchange.untouched and exchange.completion.attempts == 1:
+        if exchange.reused and exchange.untouched and exchange.attempts == 1:
             # The server closed an idle connection while our request was on its way to it.
             self._owner.send_again(exchange)
             return

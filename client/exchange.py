@@ -7,69 +7,90 @@ decoded when the answer has ended, off the critical instant, or when too many ha
 
 from __future__ import annotations
 
-from backends.base import Answer, AnswerError, AnswerReader, check_answer
-from client.http import Body, EventSplitter, Head, parse_head
-from core.outcome import Outcome
-from core.record import Completion
+from typing import TYPE_CHECKING
 
-MAX_ASIDE = 64 * 1024  # raw bytes kept per stream before they are decoded
+from backends.base import Answer, AnswerError, AnswerReader, check_answer
+from client.http import Body, EventSplitter, Head, read_head
+from core.outcome import Finish, Outcome
+from core.record import RECORD_STRUCT, UNASSIGNED_REPLICA
+
+if TYPE_CHECKING:
+    from client.connection import Connection
+
+MAX_ASIDE = 32 * 1024  # raw bytes kept per stream before they are decoded
 MAX_ERROR_TEXT = 300
+NEVER_NS = 1 << 62
 
 
 class Exchange:
-    """The answer to one query while it is being received."""
+    """One query: its record in the making, and its answer while it is being received.
 
-    __slots__ = (
-        "_body",
-        "_events",
-        "_head",
-        "_head_bytes",
-        "_plain",
-        "aside",
-        "aside_bytes",
-        "completion",
-        "first_was_sent",
-        "last_ns",
-        "max_tokens",
-        "reader",
-        "reused",
-        "stream",
-        "weight",
-    )
+    Most queries leave most of these as they are, and a class attribute costs nothing per query.
+    """
+
+    # The record, see core.record.
+    sent_ns = first_token_ns = done_ns = 0
+    n_tokens = n_events = status = attempts = 0
+    replica = UNASSIGNED_REPLICA
+    outcome = Outcome.OK
+    finish_reason = Finish.UNKNOWN
+
+    connection: Connection | None = None  # None while it waits for one
+    weight = 0.0  # tokens it counts for in routing
+    last_ns = 0  # the last arrival of anything
+    reused = False  # sent on a connection that had served another request before
+    first_was_sent = False
+    cheap = False  # bytes may be put aside: the first token of a chunked event stream is in
+    ended = False
+
+    # The drain's.
+    drained = False  # the socket is out of the loop
+    drain_after_ns = NEVER_NS  # when to consider it
+    loop_since_ns = 0
+    reads = 0  # by the loop since then
+    look_ns = 0  # the last look at the drained socket
+    empty_looks = 0  # in a row
+
+    _aside: bytearray
+    _head: Head | None = None
+    _head_bytes = b""
+    _body: Body | None = None
+    _events: EventSplitter | None = None
+    _plain: list[bytes] | None = None
 
     def __init__(
-        self, completion: Completion, reader: AnswerReader, max_tokens: int, stream: bool
+        self, query_id: int, index: int, due_ns: int, prompt_tokens: int, reader: AnswerReader
     ) -> None:
-        self.completion = completion
+        self.query_id = query_id
+        self.index = index
+        self.due_ns = due_ns
+        self.prompt_tokens = prompt_tokens
         self.reader = reader
-        self.max_tokens = max_tokens
-        self.stream = stream
-        self.weight = 0.0  # tokens it counts for in routing
-        self.last_ns = 0  # the last arrival of anything
-        self.reused = False  # sent on a connection that had served another request before
-        self.first_was_sent = False
-        self.aside: list[bytes] = []
-        self.aside_bytes = 0
-        self._head: Head | None = None
-        self._head_bytes = b""
-        self._body: Body | None = None
-        self._events = EventSplitter()
-        self._plain: list[bytes] = []
+
+    def record(self, worker: int) -> bytes:
+        """The query's record (core.record.RECORD)."""
+        return RECORD_STRUCT.pack(
+            self.query_id,
+            self.due_ns,
+            self.sent_ns,
+            self.first_token_ns,
+            self.done_ns,
+            self.index,
+            self.prompt_tokens,
+            self.n_tokens,
+            self.n_events,
+            self.replica,
+            self.status,
+            self.outcome,
+            self.finish_reason,
+            self.attempts,
+            worker,
+        )
 
     @property
     def untouched(self) -> bool:
         """Whether not one byte of an answer has arrived."""
         return self._head is None and not self._head_bytes
-
-    @property
-    def cheap(self) -> bool:
-        """Whether bytes may be put aside: the first token of a chunked event stream is in."""
-        head = self._head
-        return self.completion.first_token_ns != 0 and head is not None and head.chunked
-
-    @property
-    def ended(self) -> bool:
-        return self._body is not None and self._body.ended
 
     @property
     def keep_alive(self) -> bool:
@@ -80,79 +101,87 @@ class Exchange:
 
         A chunked body ends in CRLF CRLF. A piece under five bytes may be a part of that end.
         """
-        self.aside.append(data)
-        self.aside_bytes += len(data)
-        return data[-4:] == b"\r\n\r\n" or len(data) < 5 or self.aside_bytes > MAX_ASIDE
-
-    def read_aside(self, now_ns: int) -> None:
-        """Decode what was put aside. Raises AnswerError."""
-        data = b"".join(self.aside)
-        self.aside.clear()
-        self.aside_bytes = 0
-        self.read(data, now_ns)
+        aside = self._aside
+        aside += data
+        return data[-4:] == b"\r\n\r\n" or len(data) < 5 or len(aside) > MAX_ASIDE
 
     def read(self, data: bytes, now_ns: int) -> None:
-        """Decode bytes that arrived at `now_ns`. Raises AnswerError."""
-        if self._body is None:
+        """Decode bytes that arrived at `now_ns`, after those put aside. Raises AnswerError."""
+        if self.cheap:
+            data = bytes(self._aside) + data
+            self._aside.clear()
+        body = self._body
+        if body is None:
             data = self._read_head(data)
-        if self._body is None or (not data and not self._body.ended):
-            return
-        content = self._body.feed(data) if data else b""
-        assert self._head is not None
-        if self._head.status == 200 and self._head.event_stream:
-            self._read_events(content, now_ns)
-        else:
-            self._plain.append(content)
-        if self._body.ended:
-            self.completion.done_ns = now_ns
+            body = self._body
+            if body is None:
+                return
+        content = body.feed(data) if data else b""
+        if content:
+            if self._events is not None:
+                self._read_events(self._events, content, now_ns)
+            elif self._plain is None:
+                self._plain = [content]
+            else:
+                self._plain.append(content)
+        if body.ended:
+            self.ended = True
+            self.done_ns = now_ns
 
     def _read_head(self, data: bytes) -> bytes:
-        self._head_bytes += data
-        found = parse_head(self._head_bytes)
+        if self._head_bytes:
+            data = self._head_bytes + data
+        found = read_head(data)
         if found is None:
+            self._head_bytes = data
             return b""
-        self._head, start = found
-        self._body = self._head.body()
-        self.completion.status = self._head.status
-        rest = self._head_bytes[start:]
+        head, start = found
+        self._head = head
         self._head_bytes = b""
-        return rest
+        self._body = head.body()
+        self.status = head.status
+        if head.event_stream and head.status == 200:
+            self._events = EventSplitter()
+        return data[start:]
 
-    def _read_events(self, content: bytes, now_ns: int) -> None:
-        payloads = self._events.feed(content)
+    def _read_events(self, events: EventSplitter, content: bytes, now_ns: int) -> None:
+        payloads = events.feed(content)
         if payloads:
             self.reader.feed(payloads)
-            if self.completion.first_token_ns == 0 and self.reader.ids:
-                self.completion.first_token_ns = now_ns
+            if self.first_token_ns == 0 and self.reader.ids:
+                self.first_token_ns = now_ns
+                assert self._head is not None
+                if self._head.chunked:
+                    self.cheap = True
+                    self._aside = bytearray()
 
     def close(self, now_ns: int) -> None:
         """The connection ended. Raises AnswerError unless that is how this body ends."""
-        if self.aside:
-            self.read_aside(now_ns)
+        if self.cheap:
+            self.read(b"", now_ns)
         if self._body is not None:
             self._body.close()
+            self.ended = self._body.ended
         if not self.ended:
             got = f"after {len(self.reader.ids) // 4} tokens" if self._head else "before any answer"
             raise AnswerError(Outcome.DISCONNECTED, f"the engine closed the connection {got}")
-        self.completion.done_ns = self.completion.done_ns or now_ns
+        self.done_ns = self.done_ns or now_ns
 
-    def finish(self) -> Answer:
+    def finish(self, max_tokens: int, *, stream: bool) -> Answer:
         """Check the ended answer and return it. Raises AnswerError."""
-        head, plain = self._head, b"".join(self._plain)
+        head = self._head
         assert head is not None
+        plain = b"".join(self._plain) if self._plain else b""
         if head.status != 200:
             text = plain[:MAX_ERROR_TEXT].decode(errors="replace")
             raise AnswerError(Outcome.HTTP_ERROR, f"HTTP {head.status}: {text}")
-        if not head.event_stream:
+        if self._events is None:
             self.reader.feed([plain])
-            if self.stream:
+            if stream:
                 raise AnswerError(Outcome.BAD_STREAM, "asked for a stream, got a single answer")
         answer = self.reader.finish()
-        self._note(answer)
-        check_answer(answer, self.completion.prompt_tokens, self.max_tokens)
+        self.n_tokens = answer.n_tokens
+        self.n_events = self.reader.n_events
+        self.finish_reason = answer.finish
+        check_answer(answer, self.prompt_tokens, max_tokens)
         return answer
-
-    def _note(self, answer: Answer) -> None:
-        self.completion.n_tokens = answer.n_tokens
-        self.completion.n_events = self.reader.n_events
-        self.completion.finish = answer.finish

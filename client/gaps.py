@@ -1,4 +1,4 @@
-"""Counting the gaps between stream events: append on the hot path, a histogram now and then."""
+"""Counting durations: append on the hot path, a histogram now and then."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import numpy.typing as npt
 
 from core.histogram import N_BINS, count_durations
 
-AT_ONCE = 8192
-
 
 class GapCounter:
-    """The distribution of the time between two arrivals of events of one stream (ITL by event)."""
+    """A distribution of durations: gaps between events of one stream (ITL by event), or turns."""
 
-    __slots__ = ("_counts", "_pending", "add")
+    __slots__ = ("_counts", "_folded", "add", "pending")
 
     def __init__(self) -> None:
         self._counts = np.zeros(N_BINS, np.int64)
-        self._pending = array("q")
-        self.add = self._pending.append
+        self._folded = 0
+        self.pending = array("q")  # nanoseconds
+        self.add = self.pending.append
 
-    def fold(self, *, at_least: int = AT_ONCE) -> None:
-        """Move what piled up into the histogram; called once a sweep, so not on the hot path."""
-        if len(self._pending) >= at_least:
-            self._counts += count_durations(np.frombuffer(self._pending, np.int64).copy())
-            del self._pending[:]
+    def fold(self) -> None:
+        """Move what piled up into the histogram; by a timer, so that it never becomes much."""
+        if self.pending:
+            self._folded += len(self.pending)
+            self._counts += count_durations(np.frombuffer(self.pending, np.int64).copy())
+            del self.pending[:]
+
+    @property
+    def total(self) -> int:
+        return self._folded + len(self.pending)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        self.fold(at_least=1)
+        self.fold()
         return self._counts

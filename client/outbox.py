@@ -1,41 +1,38 @@
-"""The worker's end of the result pipe: batches messages of one loop turn, never blocks, never drops."""
+"""The worker's end of the result pipe: one write for all of a turn's messages, never blocks, never
+drops."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
+
+from client.reactor import WRITE, Reactor
 
 
 class Outbox:
     """Messages on their way to the main process."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, fd: int, on_broken: Callable[[], None]
-    ) -> None:
+    def __init__(self, reactor: Reactor, fd: int, on_broken: Callable[[], None]) -> None:
         os.set_blocking(fd, False)
-        self._loop = loop
+        self._reactor = reactor
         self._fd = fd
         self._messages: list[bytes] = []
-        self._scheduled = False
-        self._on_empty: Callable[[], None] | None = None
+        self._full = False  # the pipe is; the reactor tells when it has room again
         self._on_broken = on_broken  # called when nobody reads any more
+        self.put = self._messages.append
+        reactor.turn_end = self.flush
 
-    def put(self, message: bytes) -> None:
-        self._messages.append(message)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+    @property
+    def empty(self) -> bool:
+        return not self._messages
 
-    def when_empty(self, callback: Callable[[], None]) -> None:
-        """Call back once, as soon as everything put so far has been written."""
-        self._on_empty = callback
-        if not self._messages:
-            callback()
-
-    def _flush(self) -> None:
-        data = self._messages[0] if len(self._messages) == 1 else b"".join(self._messages)
-        self._messages.clear()
+    def flush(self) -> None:
+        """Write what was put; called at the end of each turn of the loop."""
+        messages = self._messages
+        if not messages or self._full:
+            return
+        data = messages[0] if len(messages) == 1 else b"".join(messages)
+        messages.clear()
         try:
             written = os.write(self._fd, data)
         except BlockingIOError:
@@ -44,13 +41,11 @@ class Outbox:
             self._on_broken()
             return
         if written < len(data):
-            self._messages.append(data[written:])
-            self._loop.add_writer(self._fd, self._resume)
-            return
-        self._scheduled = False
-        if self._on_empty is not None:
-            self._on_empty()
+            messages.append(data[written:])
+            self._full = True
+            self._reactor.watch(self._fd, self._resume, WRITE)
 
-    def _resume(self) -> None:
-        self._loop.remove_writer(self._fd)
-        self._flush()
+    def _resume(self, mask: int) -> None:
+        self._reactor.forget(self._fd)
+        self._full = False
+        self.flush()

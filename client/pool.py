@@ -1,197 +1,82 @@
 """The main process's side of the workers: start them, hand out queries, collect results.
 
-Reading is zero-copy: results land in a buffer whose address is known, and a message's ids are given
-to LoadGen as a pointer into it. A worker that dies is data as well: its open queries come back with
-the outcome WORKER_LOST.
+A worker that dies is data as well: its open queries come back with the outcome WORKER_LOST.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
-import json
 import os
 import selectors
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
 from time import monotonic_ns
-from typing import Any
 
 from backends.detect import Address
+from client.backlog import Backlog
+from client.pacing import Pacing
+from client.plan import ClientPlan
+from client.process import Batch, WorkerProcess, fail_queries
 from client.prompts import Prompts
 from client.spec import WorkerSpec
-from client.wire import (
-    CANCEL_ALL,
-    COMMAND,
-    DONE,
-    FIRST,
-    HEADER,
-    PIPE_BYTES,
-    READY,
-    RECORD_SIZE,
-)
+from client.wire import CANCEL_ALL, COMMAND, PIPE_BYTES, SET_LIMIT
+from core.account import WorkerAccount
 from core.config import RunConfig
 from core.errors import SetupError
 from core.outcome import Outcome
-from core.record import Completion
+from telemetry.sample import ReplicaSample
+from telemetry.sampler import Sampler, sample_engines
 
-ROOT = Path(__file__).resolve().parent.parent
-REPLICAS_PER_WORKER = 8
 UNLIMITED = 1 << 30
 START_TIMEOUT_S = 60.0
 
 
-@dataclass(slots=True)
-class Event:
-    """One message from a worker; `address` points at its `n_bytes` of ids until the next read."""
-
-    query_id: int
-    first: bool  # the first token is in; else the query has ended
-    first_was_sent: bool
-    outcome: int
-    n_tokens: int
-    address: int
-    n_bytes: int
-    record: bytes  # empty at the first token
-    error: str = ""
-
-
-class WorkerProcess:
-    """One worker, its two pipes, and the queries it holds."""
-
-    def __init__(self, spec: WorkerSpec, commands_fd: int, results_fd: int) -> None:
-        self.number = spec.number
-        self.commands_fd = commands_fd
-        self.results_fd = results_fd
-        self.open: dict[int, tuple[int, int]] = {}  # query id -> (index, due_ns)
-        self.started: set[int] = set()  # of these, the ones whose first token was reported
-        self.stats: dict[str, Any] | None = None
-        self.ready = False
-        self.lost = False
-        # Room for the largest message; ids beyond max_tokens fail the query before they get here.
-        self.buffer = bytearray(PIPE_BYTES + 4 * spec.max_tokens + HEADER.size + RECORD_SIZE)
-        self.view = memoryview(self.buffer)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
-        self.filled = 0
-        spec_fd = spec.write()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "client", str(spec_fd)],
-            pass_fds=(spec_fd, *spec.inherited),
-            stdin=subprocess.DEVNULL,
-            cwd=ROOT,
-        )
-        os.close(spec_fd)
-        os.close(spec.commands_fd)
-        os.close(spec.results_fd)
-
-    def command(self, data: bytes) -> bool:
-        """Write whole commands; False when the worker is gone."""
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self.commands_fd, view) :]
-        except BrokenPipeError:
-            return False
-        return True
-
-    def read(self) -> bool:
-        """Take what the worker has written; False at its end."""
-        count = os.readv(self.results_fd, [self.view[self.filled :]])
-        self.filled += count
-        return count > 0
-
-    def messages(self) -> Iterator[Event]:
-        """The whole messages in the buffer; a partial one moves to the front afterwards."""
-        position, filled, buffer = 0, self.filled, self.buffer
-        while filled - position >= HEADER.size:
-            kind, outcome, size, query_id, n_tokens = HEADER.unpack_from(buffer, position)
-            start = position + HEADER.size
-            end = start + size
-            if end > filled:
-                break
-            position = end
-            if kind == FIRST:
-                self.started.add(query_id)
-                yield Event(
-                    query_id, True, True, outcome, n_tokens, self.address + start, size, b""
-                )
-            elif kind == DONE:
-                yield self._done(query_id, outcome, n_tokens, start, end)
-            elif kind == READY:
-                self.ready = True
-            else:
-                self.stats = json.loads(bytes(buffer[start:end]))
-        buffer[: filled - position] = buffer[position:filled]
-        self.filled = filled - position
-
-    def _done(self, query_id: int, outcome: int, n_tokens: int, start: int, end: int) -> Event:
-        self.open.pop(query_id, None)
-        started = query_id in self.started
-        self.started.discard(query_id)
-        ids = start + RECORD_SIZE
-        record = bytes(self.view[start:ids])
-        event = Event(
-            query_id,
-            False,
-            started,
-            outcome,
-            n_tokens,
-            self.address + ids,
-            end - ids,
-            record,
-        )
-        if outcome != Outcome.OK:
-            event.error = bytes(self.view[ids:end]).decode(errors="replace")
-            event.n_bytes = 0
-        return event
-
-    def fail_open(self, outcome: Outcome, reason: str) -> Iterator[Event]:
-        """End every query that the worker still holds."""
-        held, self.open = self.open, {}
-        for query_id, (index, due_ns) in held.items():
-            event = failed_event(query_id, index, due_ns, outcome, reason)
-            event.first_was_sent = query_id in self.started
-            yield event
-
-
-def failed_event(query_id: int, index: int, due_ns: int, outcome: Outcome, reason: str) -> Event:
-    """The end of a query that no worker can report any more."""
-    completion = Completion(query_id, index, due_ns, done_ns=monotonic_ns(), outcome=outcome)
-    return Event(query_id, False, False, outcome, 0, 0, 0, completion.pack(), reason)
-
-
 class ClientPool:
-    """All workers of a run. `submit` is LoadGen's thread's, `receive` the completion thread's."""
+    """All workers of a run. `submit` is LoadGen's thread's, `receive` the completion thread's.
 
-    def __init__(self, workers: Sequence[WorkerProcess]) -> None:
+    `pacing` is for runs whose queries are all due at once; without it they are sent when they come.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[WorkerProcess],
+        prompts: Prompts,
+        pacing: Pacing | None,
+        sampler: Sampler | None,
+    ) -> None:
         self.workers = workers
+        self.samples: list[ReplicaSample] = []
+        self._backlog = Backlog(prompts.lengths)
+        self._pacing = pacing
         self._selector = selectors.DefaultSelector()
         self._next = 0
         self._lock = threading.Lock()  # commands longer than PIPE_BUF must not be interleaved
+        self._cancelled = False
         for worker in workers:
             self._selector.register(worker.results_fd, selectors.EVENT_READ, worker)
+        if sampler is not None:
+            self._selector.register(sampler.fileno(), selectors.EVENT_READ, sampler)
 
     def submit(self, query_ids: Sequence[int], indexes: Sequence[int], due_ns: int) -> None:
-        """Hand queries that are due at `due_ns` to the workers in turn, one write for each worker."""
-        n = len(self.workers)
-        for offset in range(min(n, len(query_ids))):
-            worker = self.workers[(self._next + offset) % n]
-            ids, rows = query_ids[offset::n], indexes[offset::n]
-            worker.open.update(zip(ids, zip(rows, repeat(due_ns), strict=False), strict=False))
-            commands = b"".join(
-                COMMAND.pack(query_id, due_ns, row, 0)
-                for query_id, row in zip(ids, rows, strict=True)
+        """Take queries that are due at `due_ns`."""
+        with self._lock:
+            if self._pacing is not None:
+                self._backlog.put(query_ids, indexes, due_ns)
+                self._fill()
+                return
+            n = len(self.workers)
+            for offset in range(min(n, len(query_ids))):
+                worker = self.workers[(self._next + offset) % n]
+                worker.submit(query_ids[offset::n], indexes[offset::n], due_ns)
+            self._next = (self._next + len(query_ids)) % n
+
+    def _fill(self) -> None:
+        if self._pacing is not None and len(self._backlog):
+            n = len(self.workers)
+            self._backlog.fill(
+                self.workers, [share(sum(self._pacing.limits), n, i) for i in range(n)]
             )
-            with self._lock:
-                if not worker.command(commands):
-                    worker.lost = True  # `receive` ends its queries
-        self._next = (self._next + len(query_ids)) % n
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until every worker takes commands, lest its start count as lateness."""
@@ -202,58 +87,79 @@ class ClientPool:
             if any(worker.lost for worker in self.workers) or monotonic_ns() > deadline:
                 raise SetupError("a client worker did not start: see its message above")
 
-    def receive(self, timeout_s: float) -> Iterator[list[Event]]:
-        """Batches of events, one for each worker that has some. A batch is valid until the next."""
+    def receive(self, timeout_s: float) -> Iterator[Batch]:
+        """What became of queries, one batch for each worker that says something. A batch is valid
+        until the next."""
         for key, _ in self._selector.select(timeout_s):
-            worker: WorkerProcess = key.data
-            if worker.read():
-                yield list(worker.messages())
+            source = key.data
+            if isinstance(source, WorkerProcess):
+                batch = source.read()
+                if batch is not None:
+                    yield batch
+                else:
+                    self._selector.unregister(source.results_fd)
+                    source.lost = source.account is None
             else:
-                self._selector.unregister(worker.results_fd)
-                worker.lost = worker.stats is None
+                self._sampled(source)
+        if len(self._backlog):
+            with self._lock:
+                self._fill()
+        yield from self._given_up()
+
+    def _given_up(self) -> Iterator[Batch]:
+        """Queries that no worker will report."""
         for worker in self.workers:
             if worker.lost and worker.open:
-                yield list(worker.fail_open(Outcome.WORKER_LOST, self._obituary(worker)))
+                yield worker.fail_open(Outcome.WORKER_LOST, worker.obituary())
+        if len(self._backlog):
+            lost = all(worker.lost for worker in self.workers)
+            if lost or self._cancelled:
+                outcome = Outcome.WORKER_LOST if lost else Outcome.CANCELLED
+                reason = "all client workers died" if lost else "interrupted before it was sent"
+                with self._lock:
+                    left = self._backlog.take_all()
+                yield fail_queries(left, outcome, reason, set())
 
-    def _obituary(self, worker: WorkerProcess) -> str:
-        code = worker.process.poll()
-        return f"client worker {worker.number} died" + (f" (exit code {code})" if code else "")
+    def _sampled(self, sampler: Sampler) -> None:
+        """Take what the engines said of themselves, and pace accordingly."""
+        samples = sampler.read()
+        self.samples += samples
+        if sampler.ended:
+            self._selector.unregister(sampler.fileno())
+        if self._pacing is None:
+            return
+        n = len(self.workers)
+        for replica, limit in self._pacing.observe(samples).items():
+            for i, worker in enumerate(self.workers):
+                with self._lock:
+                    worker.command(COMMAND.pack(replica, 0, SET_LIMIT, share(limit, n, i)))
 
     def cancel(self) -> None:
         """Make every worker end its queries with CANCELLED."""
         with self._lock:
+            self._cancelled = True
             for worker in self.workers:
                 worker.command(COMMAND.pack(0, 0, CANCEL_ALL, 0))
 
-    def close(self, timeout_s: float = 5.0) -> list[dict[str, Any]]:
-        """End the workers and return the accounts they gave of themselves."""
+    def close(self, timeout_s: float = 5.0) -> list[WorkerAccount]:
+        """End the workers and return the accounts of themselves that those left who could."""
         for worker in self.workers:
             with suppress(OSError):
                 os.close(worker.commands_fd)
         deadline = monotonic_ns() + int(timeout_s * 1e9)
-        while self._selector.get_map() and monotonic_ns() < deadline:
+        pending = {worker.results_fd for worker in self.workers}
+        while pending & set(self._selector.get_map()) and monotonic_ns() < deadline:
             for _ in self.receive(0.1):
                 pass
         for worker in self.workers:
-            self._reap(worker)
+            worker.reap()
         self._selector.close()
-        return [worker.stats for worker in self.workers if worker.stats is not None]
-
-    def _reap(self, worker: WorkerProcess) -> None:
-        try:
-            worker.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
-        os.close(worker.results_fd)
+        return [worker.account for worker in self.workers if worker.account is not None]
 
 
-def choose_workers(config: RunConfig, n_replicas: int) -> int:
-    """One worker drives about 50,000 events a second; more of them than spare cores only hurt."""
-    if config.num_workers is not None:
-        return config.num_workers
-    spare = max(1, (os.cpu_count() or 2) - 1)
-    return min(spare, -(-n_replicas // REPLICAS_PER_WORKER))
+def share(total: int, n: int, i: int) -> int:
+    """Worker i's part of a total that n workers share; at least 1."""
+    return max(1, total // n + (i < total % n))
 
 
 @contextmanager
@@ -263,12 +169,12 @@ def start_pool(
     model: str | None,
     replicas: Sequence[Address],
     prompts: Prompts,
-    max_concurrency: int | None,
+    plan: ClientPlan,
 ) -> Iterator[ClientPool]:
-    """Run the workers for the duration of the block."""
-    n = choose_workers(config, len(replicas))
-    share = UNLIMITED if max_concurrency is None else max(1, -(-max_concurrency // n))
-    workers = []
+    """Run the workers, and who looks after the engines, for the duration of the block."""
+    pacing = plan.pacing()
+    limit = UNLIMITED if config.max_concurrency is None else config.max_concurrency
+    n, workers = plan.n_workers, []
     for number in range(n):
         commands_read, commands_write = os.pipe()
         results_read, results_write = os.pipe()
@@ -279,10 +185,13 @@ def start_pool(
             model=model,
             stream=config.scenario.is_timed,
             max_tokens=config.sampling.max_tokens,
-            max_open=share,
+            max_open=share(limit, n, number),
+            replica_limit=share(pacing.limits[0], n, number) if pacing else UNLIMITED,
             routing=config.routing,
+            drain_ms=config.drain_ms,
             replicas=tuple(replicas),
             timeouts=config.timeouts,
+            cpus=tuple(plan.cpus.workers) if plan.cpus else (),
             commands_fd=commands_read,
             results_fd=results_write,
             bodies_fd=prompts.bodies_fd,
@@ -290,15 +199,29 @@ def start_pool(
             n_samples=prompts.n_samples,
         )
         workers.append(WorkerProcess(spec, commands_write, results_read))
-    pool = ClientPool(workers)
     try:
-        pool.wait_ready()
-        yield pool
+        with sample_engines([replica.url for replica in replicas]) as sampler:
+            pool = ClientPool(workers, prompts, pacing, sampler)
+            pool.wait_ready()
+            with on_cpus(plan.cpus.loadgen if plan.cpus else None):
+                yield pool
     finally:
         for worker in workers:
             if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
+
+
+@contextmanager
+def on_cpus(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Keep this thread, and those that it starts, on `cpus` for the duration of the block."""
+    before = os.sched_getaffinity(0)
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def enlarge(pipes: Iterable[int]) -> None:

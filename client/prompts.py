@@ -1,4 +1,4 @@
-"""Request bodies, made once per sample and shared by all workers.
+"""Requests, made once per sample and shared by all workers: the head's last line and the body.
 
 They lie in an anonymous file that every worker maps: 6396 prompts of 8,000 ids are 350 MB, which
 neither have to be copied into each process nor serialised again for each query.
@@ -23,7 +23,11 @@ class Prompts:
 
     bodies_fd: int
     index_fd: int
-    n_samples: int
+    lengths: npt.NDArray[np.int32]  # of the prompts, in tokens
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.lengths)
 
     def close(self) -> None:
         os.close(self.bodies_fd)
@@ -38,13 +42,13 @@ def encode_prompts(
     offsets = np.zeros(len(prompts) + 1, np.int64)
     with open(bodies_fd, "wb", closefd=False) as bodies:
         for i, prompt in enumerate(prompts):
-            offsets[i + 1] = offsets[i] + bodies.write(
-                backend.encode(prompt, sampling, stream=stream)
-            )
+            body = backend.encode(prompt, sampling, stream=stream)
+            written = bodies.write(b"Content-Length: %d\r\n\r\n" % len(body)) + bodies.write(body)
+            offsets[i + 1] = offsets[i] + written
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     with open(index_fd, "wb", closefd=False) as index:
         index.write(offsets.tobytes() + lengths.tobytes())
-    return Prompts(bodies_fd, index_fd, len(prompts))
+    return Prompts(bodies_fd, index_fd, lengths)
 
 
 def read_index(fd: int, n_samples: int) -> tuple[list[int], list[int]]:

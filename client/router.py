@@ -1,13 +1,16 @@
 """Which replica gets the next query.
 
 Data parallel replicas are independent engines. The default sends a query to the replica with the
-fewest outstanding tokens (prompt plus expected answer); `round-robin` is there for comparison.
+fewest outstanding tokens (prompt plus expected answer); `round-robin` is there for comparison. A
+replica that has as many queries as it may have is passed over.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from operator import attrgetter
 
 from backends.detect import Address
 from client.connection import Connection
@@ -15,6 +18,7 @@ from core.config import Routing
 
 # Failures without an answer, in a row, after which a replica is given up.
 MAX_STRIKES = 8
+LOAD = attrgetter("outstanding_tokens")
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +27,9 @@ class Replica:
 
     number: int
     address: Address
-    idle: list[Connection] = field(default_factory=list)
+    limit: int  # most open queries, of this worker
+    idle: dict[Connection, None] = field(default_factory=dict)  # an ordered set
+    open: int = 0
     outstanding_tokens: float = 0.0
     strikes: int = 0
     out_reason: str | None = None  # why it was taken out; None while it serves
@@ -41,18 +47,33 @@ class Replica:
 class Router:
     """Chooses among the replicas that serve. One per worker, so that no lock is needed."""
 
-    def __init__(self, replicas: list[Replica], routing: Routing, first: int) -> None:
-        self._replicas = replicas
+    def __init__(self, replicas: Sequence[Replica], routing: Routing, first: int) -> None:
         self._routing = routing
-        self._turn = count(first)  # workers start at different replicas
+        self.replicas = replicas
+        self._order = deque(replicas)  # the one that waited longest comes first
+        self._order.rotate(-first)  # workers start at different replicas
+
+    @property
+    def alive(self) -> bool:
+        return any(replica.out_reason is None for replica in self.replicas)
 
     def choose(self) -> Replica | None:
-        """The replica for the next query; None when all have been taken out."""
-        alive = [replica for replica in self._replicas if replica.out_reason is None]
-        if not alive:
+        """The replica for the next query; None when none has room."""
+        free = [r for r in self._order if r.open < r.limit and r.out_reason is None]
+        if not free:
             return None
-        turn = next(self._turn) % len(alive)
-        if self._routing == "round-robin" or len(alive) == 1:
-            return alive[turn]
-        # Equal loads are taken in turn, else the first replica would get every query of a quiet run.
-        return min(alive[turn:] + alive[:turn], key=lambda replica: replica.outstanding_tokens)
+        # The first of equal loads; the chosen one goes to the end of the order, so that equal loads
+        # take turns.
+        chosen = free[0] if self._routing == "round-robin" else min(free, key=LOAD)
+        if len(self._order) > 1:
+            self._order.remove(chosen)
+            self._order.append(chosen)
+        return chosen
+
+    def begin(self, replica: Replica, weight: float) -> None:
+        replica.open += 1
+        replica.outstanding_tokens += weight
+
+    def end(self, replica: Replica, weight: float) -> None:
+        replica.open -= 1
+        replica.outstanding_tokens -= weight

@@ -20,12 +20,15 @@ class WorkerSpec:
     stream: bool
     max_tokens: int
     max_open: int  # requests in flight, of this worker
+    replica_limit: int  # of these, to one replica, until told otherwise
     routing: Routing
+    drain_ms: float | None  # None: when it pays; 0: never
     replicas: tuple[Address, ...]
     timeouts: Timeouts
+    cpus: tuple[int, ...]  # to run on; empty: any
     commands_fd: int
     results_fd: int
-    bodies_fd: int  # the request bodies of all samples, one after another
+    bodies_fd: int  # the requests of all samples, one after another (client.prompts)
     index_fd: int  # int64 offsets of the bodies, n + 1 of them, then int32 prompt lengths
     n_samples: int
 
@@ -33,9 +36,10 @@ class WorkerSpec:
     def sweep_s(self) -> float:
         """How often time-outs are looked for: they are kept to within 5 %, or a second."""
         limits = self.timeouts
-        return min(
-            1.0, limits.first_token_s / 20, limits.between_tokens_s / 20, limits.total_s / 20
+        shortest_s = min(
+            limits.connect_s, limits.first_token_s, limits.between_tokens_s, limits.total_s
         )
+        return min(1.0, shortest_s / 20)
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -52,4 +56,5 @@ class WorkerSpec:
         fields = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
         fields["replicas"] = tuple(Address(**address) for address in fields["replicas"])
         fields["timeouts"] = Timeouts(**fields["timeouts"])
+        fields["cpus"] = tuple(fields["cpus"])
         return cls(**fields)

@@ -6,34 +6,36 @@ It runs alone on its event loop, knows nothing of LoadGen, and ends when its com
 
 from __future__ import annotations
 
-import asyncio
-import json
+import errno
 import mmap
 import os
-import resource
 from collections import deque
 from time import monotonic_ns
 
 from backends import create_backend
 from backends.base import AnswerError
+from client.busy import BusyMeter
 from client.connection import Connection
+from client.drain import Drain
 from client.exchange import Exchange
 from client.gaps import GapCounter
 from client.outbox import Outbox
 from client.overdue import overdue
 from client.prompts import read_index
+from client.reactor import Reactor
 from client.router import Replica, Router
 from client.spec import WorkerSpec
 from client.wire import (
     CANCEL_ALL,
     COMMAND,
+    SET_LIMIT,
     done_message,
     first_message,
     ready_message,
     stats_message,
 )
+from core.account import WorkerAccount
 from core.outcome import Outcome
-from core.record import Completion
 
 MAX_REASON = 400  # characters of a failure's reason that are kept
 NO_ANSWER = {  # failures that say something about the replica and not about the query
@@ -42,59 +44,79 @@ NO_ANSWER = {  # failures that say something about the replica and not about the
     Outcome.BETWEEN_TOKENS_TIMEOUT,
     Outcome.DISCONNECTED,
 }
+# Failures to connect that say something about this machine and not about the replica.
+OURS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
+SAMPLE_S = 1.0
+FOLD_S = 0.1
 
 
 class Worker:
     """Owns the connections of one client process."""
 
-    def __init__(self, spec: WorkerSpec, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
-        self._loop = loop
         self._backend = create_backend(spec.backend, spec.model)
         self._offsets, self._lengths = read_index(spec.index_fd, spec.n_samples)
         bodies = mmap.mmap(spec.bodies_fd, self._offsets[-1] or 1, prot=mmap.PROT_READ)
         self._bodies = memoryview(bodies)
-        replicas = [Replica(i, address) for i, address in enumerate(spec.replicas)]
-        self._replicas = replicas
-        self._router = Router(replicas, spec.routing, first=spec.number)
-        self._heads = [self._head(replica) for replica in replicas]
-        self._outbox = Outbox(loop, spec.results_fd, on_broken=self._stop)
+        self._router = Router(
+            [Replica(i, address, spec.replica_limit) for i, address in enumerate(spec.replicas)],
+            spec.routing,
+            first=spec.number,
+        )
+        self._replicas = self._router.replicas
+        self._heads = [self._head(replica) for replica in self._replicas]
         self._waiting: deque[tuple[int, int, int]] = deque()  # query id, due_ns, index
-        self._open: dict[Exchange, Connection | None] = {}  # None while it is connecting
+        self._open: dict[Exchange, None] = {}  # an ordered set
         self._pumping = False
         self._mean_answer = float(spec.max_tokens) / 8  # expected answer length, for routing
+        self._busy = BusyMeter()
         self._gaps = GapCounter()
-        self.gap = self._gaps.add
+        self._stalls = GapCounter()
+        self._ending = False
         self._rest = b""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.ended = loop.create_future()
+        # What connections and drain use.
+        self.gap = self._gaps.add
+        self.reactor = Reactor()
+        self.drain = Drain(self.reactor, spec.drain_ms)
+        self._outbox = Outbox(self.reactor, spec.results_fd, on_broken=self.reactor.stop)
 
     def _head(self, replica: Replica) -> bytes:
+        """The part of a request's head that does not depend on the query."""
         return (
             f"POST {self._backend.path} HTTP/1.1\r\nHost: {replica.address.host_header}\r\n"
-            "Content-Type: application/json\r\nContent-Length: "
+            "Content-Type: application/json\r\n"
         ).encode()
 
-    def start(self) -> None:
+    def run(self) -> None:
+        """Work until the command pipe closes."""
         os.set_blocking(self._spec.commands_fd, False)
-        self._loop.add_reader(self._spec.commands_fd, self._read_commands)
-        self._loop.call_later(self._spec.sweep_s, self._sweep)
+        self.reactor.watch(self._spec.commands_fd, self._read_commands)
+        self.reactor.turns = self._stalls.pending
+        self.reactor.every(self._spec.sweep_s, self._sweep)
+        self.reactor.every(SAMPLE_S, self._sample)
+        self.reactor.every(FOLD_S, self._fold)
+        self._busy.start()
         self._outbox.put(ready_message())
+        self._outbox.flush()
+        self.reactor.run()
 
     # Commands -------------------------------------------------------------------------------------
 
-    def _read_commands(self) -> None:
+    def _read_commands(self, mask: int) -> None:
         data = os.read(self._spec.commands_fd, 1 << 16)
         if not data:
-            self._loop.remove_reader(self._spec.commands_fd)
+            self.reactor.forget(self._spec.commands_fd)
             self._end()
             return
         data = self._rest + data
         whole = len(data) - len(data) % COMMAND.size
         self._rest = data[whole:]
-        for query_id, due_ns, index, _ in COMMAND.iter_unpack(data[:whole]):
+        for query_id, due_ns, index, value in COMMAND.iter_unpack(data[:whole]):
             if index == CANCEL_ALL:
                 self._cancel_all()
+            elif index == SET_LIMIT:
+                self._replicas[query_id].limit = value
             else:
                 self._waiting.append((query_id, due_ns, index))
         self._pump()
@@ -105,157 +127,150 @@ class Worker:
             return
         self._pumping = True
         while self._waiting and len(self._open) < self._spec.max_open:
-            self._launch(*self._waiting.popleft())
+            replica = self._router.choose()
+            if replica is None and self._router.alive:
+                break
+            self._launch(replica, *self._waiting.popleft())
         self._pumping = False
 
-    def _launch(self, query_id: int, due_ns: int, index: int) -> None:
-        completion = Completion(
-            query_id, index, due_ns, self._lengths[index], worker=self._spec.number
-        )
-        exchange = Exchange(
-            completion, self._backend.reader(), self._spec.max_tokens, self._spec.stream
-        )
+    def _launch(self, replica: Replica | None, query_id: int, due_ns: int, index: int) -> None:
+        prompt_tokens = self._lengths[index]
+        exchange = Exchange(query_id, index, due_ns, prompt_tokens, self._backend.reader())
         self._open[exchange] = None
-        replica = self._router.choose()
         if replica is None:
             reasons = {r.out_reason for r in self._replicas}
             self.failed(
                 exchange, Outcome.NO_REPLICA, f"no replica left: {'; '.join(map(str, reasons))}"
             )
             return
-        completion.replica = replica.number
-        exchange.weight = completion.prompt_tokens + self._mean_answer
-        replica.outstanding_tokens += exchange.weight
+        exchange.replica = replica.number
+        exchange.weight = prompt_tokens + self._mean_answer
+        self._router.begin(replica, exchange.weight)
         self._send(exchange, replica)
 
     def _send(self, exchange: Exchange, replica: Replica) -> None:
-        while replica.idle:
-            connection = replica.idle.pop()
-            if connection.usable:
-                self._send_on(connection, exchange)
-                return
-        task = self._loop.create_task(self._connect(exchange, replica))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if replica.idle:
+            connection, _ = replica.idle.popitem()
+            self._send_on(connection, exchange)
+            return
+        connection = exchange.connection = Connection(self, replica, exchange)
+        exchange.last_ns = monotonic_ns()  # since when it has been connecting
+        try:
+            connection.open()
+        except OSError as error:
+            self.unreachable(connection, error)
 
     def _send_on(self, connection: Connection, exchange: Exchange) -> None:
-        index = exchange.completion.index
-        start, end = self._offsets[index], self._offsets[index + 1]
-        head = self._heads[connection.replica.number] + b"%d\r\n\r\n" % (end - start)
-        self._open[exchange] = connection
-        connection.send(exchange, head, self._bodies[start:end])
-
-    async def _connect(self, exchange: Exchange, replica: Replica) -> None:
-        address, timeout = replica.address, self._spec.timeouts.connect_s
-        try:
-            async with asyncio.timeout(timeout):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self, replica), address.ip, address.port
-                )
-        except TimeoutError:
-            self._unreachable(
-                exchange, replica, Outcome.CONNECT_TIMEOUT, f"not within {timeout:g} s"
-            )
-        except OSError as error:
-            self._unreachable(exchange, replica, Outcome.REFUSED, str(error))
-        else:
-            if exchange in self._open:
-                self._send_on(connection, exchange)
-            else:
-                connection.abort()  # cancelled meanwhile
-
-    def _unreachable(
-        self, exchange: Exchange, replica: Replica, outcome: Outcome, reason: str
-    ) -> None:
-        detail = f"{replica.address.url}: no connection: {reason}"
-        replica.take_out(detail)
-        if exchange in self._open:
-            self.failed(exchange, outcome, detail)
+        start, end = self._offsets[exchange.index], self._offsets[exchange.index + 1]
+        exchange.connection = connection
+        connection.send(
+            exchange, self._heads[connection.replica.number], self._bodies[start:end]
+        )
 
     # What connections report ----------------------------------------------------------------------
 
+    def connected(self, connection: Connection) -> None:
+        assert connection.exchange is not None
+        self._send_on(connection, connection.exchange)
+
+    def unreachable(self, connection: Connection, error: OSError) -> None:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        replica = connection.replica
+        detail = f"{replica.address.url}: no connection: {reason}"
+        if error.errno not in OURS:
+            replica.take_out(detail)
+        timed_out = error.errno == errno.ETIMEDOUT
+        connection.fail(Outcome.CONNECT_TIMEOUT if timed_out else Outcome.REFUSED, detail)
+
     def first_token(self, exchange: Exchange) -> None:
-        ids = bytes(exchange.reader.ids)
-        self._outbox.put(first_message(exchange.completion.query_id, ids))
+        self._outbox.put(first_message(exchange.query_id, bytes(exchange.reader.ids)))
 
     def finished(self, exchange: Exchange, connection: Connection) -> None:
+        replica = connection.replica
         if connection.usable:
-            connection.replica.idle.append(connection)
+            replica.idle[connection] = None
         try:
-            answer = exchange.finish()
+            answer = exchange.finish(self._spec.max_tokens, stream=self._spec.stream)
         except AnswerError as error:
             self.failed(exchange, error.outcome, error.detail)
             return
-        connection.replica.strikes = 0
+        replica.strikes = 0
         self._mean_answer += (answer.n_tokens - self._mean_answer) / 64
         self._complete(exchange, answer.ids)
 
     def failed(self, exchange: Exchange, outcome: Outcome, detail: str) -> None:
-        completion = exchange.completion
-        completion.outcome = outcome
-        completion.done_ns = completion.done_ns or monotonic_ns()
-        if outcome in NO_ANSWER and completion.replica < len(self._replicas):
-            self._replicas[completion.replica].strike(detail)
+        exchange.outcome = outcome
+        exchange.done_ns = exchange.done_ns or monotonic_ns()
+        if outcome in NO_ANSWER and exchange.replica < len(self._replicas):
+            self._replicas[exchange.replica].strike(detail)
         self._complete(exchange, detail[:MAX_REASON].encode())
 
     def _complete(self, exchange: Exchange, data: bytes) -> None:
         del self._open[exchange]
-        completion = exchange.completion
-        if completion.replica < len(self._replicas):
-            self._replicas[completion.replica].outstanding_tokens -= exchange.weight
-        self._outbox.put(done_message(completion, data))
+        if exchange.replica < len(self._replicas):
+            self._router.end(self._replicas[exchange.replica], exchange.weight)
+        record = exchange.record(self._spec.number)
+        self._outbox.put(
+            done_message(exchange.query_id, exchange.outcome, exchange.n_tokens, record, data)
+        )
         if self._waiting:
             self._pump()
 
     def send_again(self, exchange: Exchange) -> None:
-        self._send(exchange, self._replicas[exchange.completion.replica])
+        self._send(exchange, self._replicas[exchange.replica])
 
-    def gone(self, connection: Connection) -> None:
-        if connection in connection.replica.idle:
-            connection.replica.idle.remove(connection)
-
-    # Time-outs ------------------------------------------------------------------------------------
+    # Now and then ---------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
         """Look for time-outs. One timer for all: a timer for each request would cost more than it."""
         now_ns = monotonic_ns()
-        for exchange, connection in list(self._open.items()):
-            if connection is not None:
-                hit = overdue(exchange, self._spec.timeouts, now_ns)
-                if hit is not None:
+        for exchange in list(self._open):
+            hit = overdue(exchange, self._spec.timeouts, now_ns, stream=self._spec.stream)
+            connection = exchange.connection
+            if hit is not None and connection is not None:
+                if hit[0] is Outcome.CONNECT_TIMEOUT:
+                    self.unreachable(connection, OSError(errno.ETIMEDOUT, hit[1]))
+                else:
                     connection.fail(*hit)
+
+    def _sample(self) -> None:
+        self._busy.sample()
+        self.drain.adapt(self._gaps.total)
+
+    def _fold(self) -> None:
         self._gaps.fold()
-        self._loop.call_later(self._spec.sweep_s, self._sweep)
+        self._stalls.fold()
 
     # The end --------------------------------------------------------------------------------------
 
     def _cancel_all(self) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for exchange, connection in list(self._open.items()):
-            if connection is None:
-                self.failed(exchange, Outcome.CANCELLED, "interrupted")
-            else:
-                connection.fail(Outcome.CANCELLED, "interrupted")
+        for exchange in list(self._open):
+            if exchange.connection is not None:
+                exchange.connection.fail(Outcome.CANCELLED, "interrupted")
         for query_id, due_ns, index in waiting:
-            completion = Completion(query_id, index, due_ns, self._lengths[index])
-            exchange = Exchange(completion, self._backend.reader(), 0, stream=False)
+            exchange = Exchange(
+                query_id, index, due_ns, self._lengths[index], self._backend.reader()
+            )
             self._open[exchange] = None
             self.failed(exchange, Outcome.CANCELLED, "interrupted before it was sent")
 
     def _end(self) -> None:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        stats = {
-            "worker": self._spec.number,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
-            "gap_counts": self._gaps.counts.tolist(),
-            "replicas_out": {r.address.url: r.out_reason for r in self._replicas if r.out_reason},
-        }
-        self._outbox.put(stats_message(json.dumps(stats).encode()))
+        gaps = tuple(self._gaps.counts.tolist())
+        stalls = tuple(self._stalls.counts.tolist())
+        account = WorkerAccount(
+            self._busy.account(f"worker {self._spec.number}", stalls),
+            gaps,
+            self.drain.account(sum(gaps)),
+            {r.address.url: r.out_reason for r in self._replicas if r.out_reason},
+        )
+        self._outbox.put(stats_message(account.to_json()))
         for replica in self._replicas:
-            for connection in replica.idle:
-                connection.abort()
-        self._outbox.when_empty(self._stop)
+            for connection in list(replica.idle):
+                connection.close()
+        self._outbox.flush()
+        self.reactor.every(0.01, self._leave)
 
-    def _stop(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
+    def _leave(self) -> None:
+        if self._outbox.empty:
+            self.reactor.stop()

@@ -11,6 +11,7 @@ from core.errors import ConfigError
 from core.scenario import Scenario
 
 Routing = Literal["least-tokens", "round-robin"]
+MIN_DRAIN_MS, MAX_DRAIN_MS = 1, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ class RunConfig:
     backend: str = "auto"
     server_urls: tuple[str, ...] = ()
     max_samples: int | None = None
-    num_workers: int | None = None  # None: chosen from cores and replicas
+    num_workers: int | None = None  # None: chosen from cores, replicas and rate
     max_concurrency: int | None = None  # over all replicas; None: the backend's own number for each
     routing: Routing = "least-tokens"
+    drain_ms: float | None = None  # milliseconds between looks at a stream; None: auto, 0: off
     scoring: Scoring = field(default_factory=Scoring)
     gate: bool = False  # score accuracy first; a performance run that fails it does not start
     compliance: str | None = None  # a key of core.audit.AUDITS
+    calibrate: bool = False  # find this client's ceiling against the emulator first
 
     def __post_init__(self) -> None:
         for flag, value in (
@@ -83,6 +86,13 @@ class RunConfig:
             ("--max-concurrency", self.max_concurrency),
         ):
             require(value is None or value >= 1, flag, value, "at least 1")
+        drain = self.drain_ms
+        require(
+            drain is None or drain == 0 or MIN_DRAIN_MS <= drain <= MAX_DRAIN_MS,
+            "--drain",
+            drain,
+            f"auto, off, or {MIN_DRAIN_MS} to {MAX_DRAIN_MS} milliseconds",
+        )
 
     @property
     def audit(self) -> Audit | None:

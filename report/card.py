@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from report.harness import draining_row, headroom_row, replicas_row
+from report.layout import INDENT, MS, WIDTH, flow, percent
 from results.latency import Distribution
 from results.summary import Summary
 
-WIDTH = 78
-MS = 1e6
 MAX_REASONS = 4
 NOTES = {
     "DEMONSTRATION": "This is a demonstration, not an MLPerf result.",
@@ -25,8 +25,10 @@ def render_card(summary: Summary, engine: str, run_dir: str) -> str:
         *_accuracy(summary),
         *_latencies(summary),
         *_lengths(summary),
-        *_harness(summary),
+        *draining_row(summary),
+        *headroom_row(summary),
         *_failures(summary),
+        *replicas_row(summary),
         *_verdict(summary),
         f"run folder  {run_dir}",
         _rule(""),
@@ -72,13 +74,22 @@ def _latencies(summary: Summary) -> Iterator[str]:
             bound = "" if limit is None else f"{limit / MS:12,.1f}"
             mark = "" if limit is None or found.p99 <= limit else "  over the limit"
             yield f"{name + ' ms':<12}" + _row(found) + bound + mark
-    gaps = summary.event_gap_ns
+    yield from _gaps(summary)
+
+
+def _gaps(summary: Summary) -> Iterator[str]:
+    gaps, drained = summary.event_gap_ns, summary.draining
     if gaps["p50"] is not None:
         yield (
             f"{'ITL ms':<12}"
             + "".join(f"{(gaps[key] or 0) / MS:12,.2f}" for key in ("p50", "p90", "p99"))
             + f"   by event, {summary.tokens_per_event or 0:.2f} tokens each"
         )
+        if drained is not None:
+            share = percent(1 - drained.reads_share)
+            yield f"{'':<12}of {share} of the reads: drained streams have no times between events"
+    elif drained is not None:
+        yield f"{'ITL ms':<12}none: drained streams have no times between events"
 
 
 def _row(found: Distribution) -> str:
@@ -94,18 +105,6 @@ def _lengths(summary: Summary) -> Iterator[str]:
             )
 
 
-def _harness(summary: Summary) -> Iterator[str]:
-    delay = summary.send_delay_ns
-    if delay is not None:
-        exact = "" if summary.due_times_exact else "   (due times are approximate)"
-        handover = summary.handover_ns
-        seen = "" if handover is None else f"   LoadGen sees TTFT {handover / MS:+.3f} ms later"
-        yield (
-            f"harness     sent late: p50 {delay.p50 / MS:.3f}  p99 {delay.p99 / MS:.3f}  "
-            f"max {delay.max / MS:.3f} ms{seen}{exact}"
-        )
-
-
 def _failures(summary: Summary) -> Iterator[str]:
     failed = sum(summary.failures.values())
     yield f"queries     {summary.issued} issued   {summary.ok} ok   {failed} failed"
@@ -119,10 +118,11 @@ def _failures(summary: Summary) -> Iterator[str]:
 
 def _verdict(summary: Summary) -> Iterator[str]:
     yield f"LoadGen     {summary.loadgen_validity or 'gives no verdict in this mode'}"
-    yield f"verdict     {summary.verdict.value}   (exit code {summary.exit_code})"
-    for reason in summary.reasons[:MAX_REASONS]:
-        yield f"            - {reason}"
-    if len(summary.reasons) > MAX_REASONS:
-        yield f"            - and {len(summary.reasons) - MAX_REASONS} more in summary.json"
-    if summary.verdict.value in NOTES:
-        yield f"            {NOTES[summary.verdict.value]}"
+    judgement = summary.judgement
+    yield f"verdict     {judgement.text}   (exit code {summary.exit_code})"
+    for reason in judgement.reasons[:MAX_REASONS]:
+        yield from flow(" " * INDENT + "- ", reason)
+    if len(judgement.reasons) > MAX_REASONS:
+        yield f"            - and {len(judgement.reasons) - MAX_REASONS} more in summary.json"
+    if judgement.verdict.value in NOTES:
+        yield f"            {NOTES[judgement.verdict.value]}"

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from core.account import ProcessAccount, WorkerAccount
 from core.check import Check
 from core.config import RunConfig
-from core.histogram import N_BINS, histogram_percentile
 from core.outcome import Outcome
+from results.headroom import Headroom, judge_headroom
 from results.latency import (
     Distribution,
     duration_ns,
@@ -22,7 +23,9 @@ from results.latency import (
 )
 from results.loadgen_log import LoadGenLog
 from results.records import Records
-from results.verdict import Facts, Verdict, judge
+from results.replicas import ReplicaShare, replica_shares
+from results.streams import Draining, draining, event_gaps_ns
+from results.verdict import Facts, Judgement, judge
 
 HANDOVER_SLACK_S = 0.5
 
@@ -48,7 +51,10 @@ class Execution:
     scheduled_ns: int | None
     ttft_limit_ns: int
     tpot_limit_ns: int
-    worker_stats: list[dict[str, Any]]
+    workers: tuple[WorkerAccount, ...]
+    n_workers: int  # that were started
+    loadgen: ProcessAccount
+    urls: tuple[str, ...]  # of the replicas, by their numbers
     accuracy_log_complete: bool
 
 
@@ -67,9 +73,7 @@ class Summary:
 
     scenario: str
     mode: str
-    verdict: Verdict
-    exit_code: int
-    reasons: tuple[str, ...]
+    judgement: Judgement
     check: Check | None  # of this run's answers
     gate: Check | None  # of the accuracy run before this one; None: ungated
     metric: Metric | None
@@ -85,20 +89,35 @@ class Summary:
     ttft_ns: Distribution | None
     tpot_ns: Distribution | None
     latency_ns: Distribution | None
-    event_gap_ns: dict[str, float | None]  # ITL by stream event, p50/p90/p99
+    event_gap_ns: dict[str, float | None]  # ITL by stream event, p50/p90/p99, undrained reads only
     tokens_per_event: float | None
-    send_delay_ns: Distribution | None
+    draining: Draining | None
     isl: Distribution | None
     osl: Distribution | None
     ttft_limit_ns: int | None
     tpot_limit_ns: int | None
     handover_ns: float | None  # by how much LoadGen sees first tokens later than the client
     due_times_exact: bool
+    headroom: Headroom
+    replicas: tuple[ReplicaShare, ...]
     replicas_out: dict[str, str]
     loadgen_warnings: tuple[str, ...]
 
+    @property
+    def exit_code(self) -> int:
+        return self.judgement.verdict.exit_code
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        fields = asdict(self)
+        fields.pop("judgement")
+        head = {name: fields.pop(name) for name in ("scenario", "mode")}
+        return {
+            **head,
+            "verdict": self.judgement.text,
+            "exit_code": self.exit_code,
+            "reasons": self.judgement.reasons,
+            **fields,
+        }
 
 
 def summarise(
@@ -115,6 +134,7 @@ def summarise(
     tokens = int(good["n_tokens"].sum())
     timed = config.scenario.is_timed
     failures = _failures(records)
+    headroom = _headroom(config, execution, records)
     facts = Facts(
         interrupted=execution.interrupted,
         crash=execution.crash,
@@ -135,15 +155,13 @@ def summarise(
         check=judged.check,
         unscored_reason=judged.reason,
         demonstration=config.demonstration,
+        limited=headroom.reasons,
     )
-    judgement = judge(facts)
     first_tokens = ttft_ns(good)
     return Summary(
         scenario=config.scenario.value,
         mode=config.compliance or ("accuracy" if config.accuracy else "performance"),
-        verdict=judgement.verdict,
-        exit_code=judgement.verdict.exit_code,
-        reasons=judgement.reasons,
+        judgement=judge(facts),
         check=judged.check,
         gate=judged.gate,
         metric=_metric(config, log),
@@ -159,17 +177,33 @@ def summarise(
         ttft_ns=Distribution.of(first_tokens),
         tpot_ns=Distribution.of(tpot_ns(good)),
         latency_ns=Distribution.of(latency_ns(good)),
-        event_gap_ns=_gaps(execution.worker_stats),
+        event_gap_ns=event_gaps_ns(execution.workers),
         tokens_per_event=tokens / int(good["n_events"].sum()) if timed and len(good) else None,
-        send_delay_ns=Distribution.of(send_delay_ns(records)) if timed else None,
+        draining=draining(execution.workers, int(np.count_nonzero(records["first_token_ns"]))),
         isl=Distribution.of(good["prompt_tokens"].astype(np.int64)),
         osl=Distribution.of(good["n_tokens"].astype(np.int64)),
         ttft_limit_ns=execution.ttft_limit_ns if timed else None,
         tpot_limit_ns=execution.tpot_limit_ns if timed else None,
         handover_ns=_handover(log, Distribution.of(first_tokens), failures),
         due_times_exact=_due_times_exact(execution, log),
-        replicas_out=_replicas_out(execution.worker_stats),
+        headroom=headroom,
+        replicas=replica_shares(records, execution.urls),
+        replicas_out=_replicas_out(execution.workers),
         loadgen_warnings=log.warnings,
+    )
+
+
+def _headroom(config: RunConfig, execution: Execution, records: Records) -> Headroom:
+    timed = config.scenario.is_timed
+    return judge_headroom(
+        execution.workers,
+        execution.loadgen,
+        Distribution.of(send_delay_ns(records)) if timed else None,
+        execution.ttft_limit_ns,
+        duration_ns(records) / 1e9,
+        n_workers=execution.n_workers,
+        max_concurrency=config.max_concurrency,
+        by_answers=config.accuracy or config.audit is not None,
     )
 
 
@@ -216,13 +250,6 @@ def _rate_difference(
     return max(0.0, abs(ours_s - theirs_s) - HANDOVER_SLACK_S) / theirs_s
 
 
-def _gaps(worker_stats: list[dict[str, Any]]) -> dict[str, float | None]:
-    counts = np.zeros(N_BINS, np.int64)
-    for stats in worker_stats:
-        counts += np.array(stats["gap_counts"], np.int64)
-    return {f"p{percent}": histogram_percentile(counts, percent) for percent in (50, 90, 99)}
-
-
 def _handover(log: LoadGenLog, ours: Distribution | None, failures: dict[str, int]) -> float | None:
     theirs = log.number("result_first_token_mean_latency_ns")
     return None if theirs is None or ours is None or failures else theirs - ours.mean
@@ -235,5 +262,5 @@ def _due_times_exact(execution: Execution, log: LoadGenLog) -> bool:
     return log.number("generated_query_duration") == execution.scheduled_ns
 
 
-def _replicas_out(worker_stats: list[dict[str, Any]]) -> dict[str, str]:
-    return {url: why for stats in worker_stats for url, why in stats["replicas_out"].items()}
+def _replicas_out(workers: tuple[WorkerAccount, ...]) -> dict[str, str]:
+    return {url: why for worker in workers for url, why in worker.replicas_out.items()}

@@ -49,8 +49,12 @@ class Facts:
     accuracy: bool
     audit: bool
     demonstration: bool
+    limited: tuple[str, ...] = ()  # why the harness was the bottleneck, if it was
     check: Check | None = None  # of the answers, where they were judged
     unscored_reason: str | None = None
+
+
+MARK = "limited by the harness"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,15 @@ class Judgement:
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    limited: bool = False  # the harness was the bottleneck
+
+    @property
+    def text(self) -> str:
+        """The verdict with its mark. Other words than VALID, so that no parser takes it for that."""
+        if not self.limited:
+            return self.verdict.value
+        joint = "and" if self.verdict.exit_code else "but"
+        return f"{self.verdict.value}, {joint} {MARK}"
 
 
 # Both sides count the same tokens over almost the same time; more means that one of them is wrong.
@@ -67,6 +80,17 @@ MAX_RATE_DIFFERENCE = 0.02
 
 def judge(facts: Facts) -> Judgement:
     """The one place where a run's worth is decided."""
+    judged = _judge(facts)
+    if not facts.limited:
+        return judged
+    limits = tuple(f"headroom: {reason}" for reason in facts.limited)
+    # What makes a run bad comes first, and then the harness, which may have made it so.
+    bad = judged.verdict.exit_code != 0
+    reasons = (*judged.reasons, *limits) if bad else (*limits, *judged.reasons)
+    return Judgement(judged.verdict, reasons, limited=True)
+
+
+def _judge(facts: Facts) -> Judgement:
     failures = tuple(_failures(facts))
     if facts.interrupted:
         return Judgement(Verdict.INTERRUPTED, ("interrupted before the end", *failures))

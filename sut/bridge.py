@@ -18,12 +18,15 @@ from typing import TypeVar
 
 import mlperf_loadgen as lg
 
-from client.pool import ClientPool, Event, failed_event
+from client.gaps import GapCounter
+from client.pool import ClientPool
+from client.process import Batch, Failure, fail_queries
 from core.outcome import Outcome
 from core.rules import MIN_ANSWER_TOKENS
 from sut.schedule import Schedule
 
 T = TypeVar("T")
+TURNS_AT_ONCE = 4096  # counted together; one by one would cost as much as a turn
 REASONS_KEPT = 3  # different reasons kept per outcome
 
 
@@ -36,7 +39,7 @@ class Bridge:
         self._start_ns = 0
         # Deques, because appending and popping from two threads needs no lock.
         self._records: deque[bytes] = deque()
-        self._orphans: deque[Event] = deque()  # queries that no worker has
+        self._orphans: deque[tuple[int, int, int]] = deque()  # queries that no worker gets
         self._cancelled = False
         self._stop = threading.Event()
         self._nothing = ctypes.create_string_buffer(8)  # what a failed query's empty data points at
@@ -47,6 +50,7 @@ class Bridge:
         self.failures: Counter[Outcome] = Counter()
         self.reasons: dict[Outcome, list[str]] = {}
         self.crash: str | None = None  # our own failure, if there was one
+        self._turns = GapCounter()  # how long each delivery kept those behind it waiting
 
     # LoadGen's thread -----------------------------------------------------------------------------
 
@@ -75,52 +79,54 @@ class Bridge:
         return self._start_ns + self._schedule.due_ns(self.issued)
 
     def _orphan(self, ids: list[int], indexes: list[int], due_ns: int) -> None:
-        reason = "issued after the interrupt"
-        for query_id, index in zip(ids, indexes, strict=True):
-            self._orphans.append(failed_event(query_id, index, due_ns, Outcome.CANCELLED, reason))
+        self._orphans.extend((i, index, due_ns) for i, index in zip(ids, indexes, strict=True))
 
     # The completion thread ------------------------------------------------------------------------
 
     def _complete(self) -> None:
         try:
             while not self._stop.is_set():
-                for events in self._pool.receive(0.05):
-                    self._deliver(events)
+                for batch in self._pool.receive(0.05):
+                    self._turn(batch)
                 if self._orphans:
-                    self._deliver(_take_all(self._orphans))
+                    reason = "issued after the interrupt"
+                    left = _take_all(self._orphans)
+                    self._turn(fail_queries(left, Outcome.CANCELLED, reason, set()))
         except BaseException:  # noqa: BLE001 - the main thread reports it and ends the run
             self.crash = traceback.format_exc()
 
-    def _deliver(self, events: list[Event]) -> None:
+    def _turn(self, batch: Batch) -> None:
+        began_ns = monotonic_ns()
+        self._deliver(batch)
+        self._turns.add(monotonic_ns() - began_ns)
+        if len(self._turns.pending) >= TURNS_AT_ONCE:
+            self._turns.fold()
+
+    def _deliver(self, batch: Batch) -> None:
+        response = lg.QuerySampleResponse
         timed = self._schedule is not None
-        firsts, finals = [], []
-        for event in events:
-            if event.first:
-                if timed:
-                    firsts.append(_response(event))
-                continue
-            self._records.append(event.record)
-            self.tokens += event.n_tokens
-            if event.outcome == Outcome.OK:
-                finals.append(_response(event))
-                continue
-            self._note(event)
-            nothing = ctypes.addressof(self._nothing)
-            if timed and not event.first_was_sent:
-                firsts.append(lg.QuerySampleResponse(event.query_id, nothing, 0, 1))
-            finals.append(lg.QuerySampleResponse(event.query_id, nothing, 0, MIN_ANSWER_TOKENS))
+        firsts = [response(*answer) for answer in batch.firsts] if timed else []
+        finals = [response(*answer) for answer in batch.finals]
+        nothing = ctypes.addressof(self._nothing)
+        for failure in batch.failures:
+            self._note(failure)
+            if timed and not failure.first_was_sent:
+                firsts.append(response(failure.query_id, nothing, 0, 1))
+            finals.append(response(failure.query_id, nothing, 0, MIN_ANSWER_TOKENS))
+        self._records.extend(batch.records)
+        self.tokens += batch.n_tokens
         if firsts:
             lg.FirstTokenComplete(firsts)
         if finals:
             lg.QuerySamplesComplete(finals)
             self.done += len(finals)
 
-    def _note(self, event: Event) -> None:
-        outcome = Outcome(event.outcome)
+    def _note(self, failure: Failure) -> None:
+        outcome = Outcome(failure.outcome)
         self.failures[outcome] += 1
         reasons = self.reasons.setdefault(outcome, [])
-        if len(reasons) < REASONS_KEPT and event.error not in reasons:
-            reasons.append(event.error)
+        if len(reasons) < REASONS_KEPT and failure.reason not in reasons:
+            reasons.append(failure.reason)
 
     # The main thread ------------------------------------------------------------------------------
 
@@ -137,6 +143,11 @@ class Bridge:
         self._cancelled = True
         self._pool.cancel()
 
+    @property
+    def turn_counts(self) -> tuple[int, ...]:
+        """Deliveries by their duration (core.histogram); only after `stop`."""
+        return tuple(self._turns.counts.tolist())
+
     def take_records(self) -> bytes:
         """The records (core.record.RECORD) of the queries that ended since the last call."""
         records: list[bytes] = _take_all(self._records)
@@ -145,7 +156,3 @@ class Bridge:
 
 def _take_all(items: deque[T]) -> list[T]:
     return [items.popleft() for _ in range(len(items))]
-
-
-def _response(event: Event) -> lg.QuerySampleResponse:
-    return lg.QuerySampleResponse(event.query_id, event.address, event.n_bytes, event.n_tokens)

@@ -6,19 +6,21 @@ main thread stores records, shows progress and watches for interrupts meanwhile.
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlperf_loadgen as lg
 
+from client.busy import BusyMeter
 from client.pool import ClientPool
+from core.account import ProcessAccount, WorkerAccount
 from core.config import RunConfig
 from core.progress import Progress
 from sut.bridge import Bridge
@@ -39,7 +41,9 @@ class TestRun:
     crash: str | None  # the harness's own failure
     issued: int
     reasons: dict[str, list[str]]  # outcome -> some of its reasons
-    worker_stats: list[dict[str, Any]]
+    workers: tuple[WorkerAccount, ...]  # of those that could still give one
+    n_workers: int  # that were started
+    loadgen: ProcessAccount  # of this process
     scheduled_ns: int | None  # the schedule's length by our reckoning; None in Offline
 
 
@@ -67,13 +71,18 @@ def run_test(
         name="loadgen",
         daemon=True,
     )
-    watch = _Watch(bridge, _total(config, settings, schedule, n_samples), store, show)
-    bridge.start()
-    test.start()
-    interrupted = watch.until_ended(ended)
+    meter = BusyMeter()
+    watch = _Watch(bridge, meter, _total(config, settings, schedule, n_samples), store, show)
+    with _no_collection():
+        meter.start()
+        bridge.start()
+        test.start()
+        interrupted = watch.until_ended(ended)
     returned = ended.is_set()
     if returned:
         bridge.stop()
+    # The completion thread's counts are its own while it runs.
+    loadgen = meter.account("LoadGen", bridge.turn_counts if returned else ())
     with suppress(OSError):
         watch.tick()
     return TestRun(
@@ -82,9 +91,27 @@ def run_test(
         crash=bridge.crash,
         issued=bridge.issued,
         reasons={outcome.label: reasons for outcome, reasons in bridge.reasons.items()},
-        worker_stats=pool.close() if returned else [],
+        workers=tuple(pool.close()) if returned else (),
+        n_workers=len(pool.workers),
+        loadgen=loadgen,
         scheduled_ns=schedule.due_ns(bridge.issued) if schedule else None,
     )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection: it stops every thread, for longer the more there is in memory.
+
+    What a test makes has no cycles, so nothing piles up. What was made before is kept out of later
+    collections as well.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _schedule(config: RunConfig, settings: LoadSettings) -> Schedule | None:
@@ -140,11 +167,13 @@ class _Watch:
     def __init__(
         self,
         bridge: Bridge,
+        meter: BusyMeter,
         total: int | None,
         store: Callable[[bytes], None],
         show: Callable[[Progress], None],
     ) -> None:
         self._bridge = bridge
+        self._meter = meter
         self._total = total
         self._store = store
         self._show = show
@@ -170,6 +199,7 @@ class _Watch:
 
     def tick(self) -> None:
         bridge = self._bridge
+        self._meter.sample()
         records = bridge.take_records()
         if records:
             self._store(records)

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dataset": {"core"},
     "engine": {"core", "dataset"},  # training reads the demonstration's tasks
     "backends": {"core"},
-    "client": {"core", "backends"},
+    "client": {"core", "backends", "telemetry"},
     "sut": {"core", "dataset", "client"},
     "results": {"core"},
     "report": {"core", "results"},
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "judge": {"core", "results", "accuracy"},
 }
 for top in (
+    "calibrate",
     "measure",
     "run_mlperf",
     "bench",

@@ -59,6 +59,36 @@ def test_server_urls_by_comma_or_repeated() -> None:
     assert config.server_urls == ("http://a:1", "http://b:1", "http://c:1")
 
 
+def test_numbers_that_may_be_left_to_the_harness() -> None:
+    assert (parse().num_workers, parse().drain_ms, parse().calibrate) == (None, None, False)
+    config = parse("--num-workers", "auto", "--drain", "auto")
+    assert (config.num_workers, config.drain_ms) == (None, None)
+    assert parse("--num-workers", "3", "--calibrate").calibrate
+    for text, drain_ms in (("off", 0.0), ("0", 0.0), ("1", 1.0), ("12.5", 12.5), ("1000", 1000.0)):
+        assert parse("--drain", text).drain_ms == drain_ms
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--num-workers", "many"), "--num-workers: invalid number value: 'many'"),
+        (("--drain", "on"), "--drain: invalid milliseconds value: 'on'"),
+    ],
+)
+def test_what_is_no_number(
+    flags: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(*flags)
+    assert message in capsys.readouterr().err
+
+
+def test_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        parse("--help")
+    assert "--drain auto|off|MS" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -69,6 +99,11 @@ def test_server_urls_by_comma_or_repeated() -> None:
         ("--top-k", "-2"),
         ("--between-tokens-timeout", "0"),
         ("--backend", "embedded", "--server-url", "http://a:1"),
+        ("--num-workers", "0"),
+        ("--drain", "0.5"),
+        ("--drain", "1001"),
+        ("--drain", "-1"),
+        ("--drain", "nan"),
         ("--generation-config", "/does/not/exist"),
     ],
 )

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from backends import create_backend
 from backends.base import Answer, AnswerError
 from client.exchange import MAX_ASIDE, Exchange
-from client.http import ChunkedBody, EventSplitter, parse_head
+from client.http import ChunkedBody, EventSplitter, read_head
 from core.outcome import Finish, Outcome
-from core.record import Completion
 
 IDS = [200005, 7, 11, 42, 0, 201087, 9]
 TEXT = "a\r\n\r\n0\r\n\r\ndata: [DONE]\n\n"  # escaped by JSON, yet full of what framing looks like
@@ -61,16 +60,16 @@ RESPONSES = {
 
 def receive(backend: str, pieces: list[bytes]) -> Answer:
     """What client.connection does with the reads of one answer."""
-    exchange = Exchange(Completion(1, 0, 0, 3), create_backend(backend).reader(), 100, stream=True)
+    exchange = Exchange(1, 0, 0, 3, create_backend(backend).reader())
     for now, piece in enumerate(pieces, 1):
         assert not exchange.ended
         if exchange.cheap:
             if exchange.put_aside(piece):
-                exchange.read_aside(now)
+                exchange.read(b"", now)
         else:
             exchange.read(piece, now)
     assert exchange.ended
-    return exchange.finish()
+    return exchange.finish(100, stream=True)
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -96,25 +95,25 @@ def test_pieces_of_one_size(backend: str, size: int) -> None:
 
 
 def test_first_token_is_a_token_and_not_a_head_or_a_ping() -> None:
-    exchange = Exchange(Completion(1, 0, 0, 3), create_backend("vllm").reader(), 100, stream=True)
+    exchange = Exchange(1, 0, 0, 3, create_backend("vllm").reader())
     data = response(vllm_events(), ping=b": ping\n\n")
     first_event_end = data.index(b"\n\n", data.index(b"data:")) + 4  # with its chunk's CRLF
     exchange.read(data[: first_event_end - 4], 1)
-    assert exchange.completion.first_token_ns == 0
+    assert exchange.first_token_ns == 0
     exchange.read(data[first_event_end - 4 : first_event_end], 2)
-    assert exchange.completion.first_token_ns == 2
+    assert exchange.first_token_ns == 2
 
 
 def test_raw_bytes_kept_per_stream_are_bounded() -> None:
-    exchange = Exchange(Completion(1, 0, 0, 3), create_backend("vllm").reader(), 10**9, stream=True)
+    exchange = Exchange(1, 0, 0, 3, create_backend("vllm").reader())
     exchange.read(response([])[: -len(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")], 1)
     event = b'data: {"choices":[{"token_ids":[5],"finish_reason":null}]}\n\n'
     exchange.read(chunk(event), 2)
     most = 0
     for now in range(5000):
         if exchange.put_aside(chunk(event)):
-            exchange.read_aside(now)
-        most = max(most, exchange.aside_bytes)
+            exchange.read(b"", now)
+        most = max(most, len(exchange._aside))
     assert most <= MAX_ASIDE + 100
     assert len(exchange.reader.ids) > 4 * 3000
 
@@ -131,13 +130,13 @@ def test_raw_bytes_kept_per_stream_are_bounded() -> None:
 )
 def test_not_http_is_an_outcome(data: bytes) -> None:
     with pytest.raises(AnswerError) as caught:
-        parse_head(data)
+        read_head(data)
     assert caught.value.outcome is Outcome.BAD_STREAM
 
 
 def test_interim_answers_are_passed_over() -> None:
     data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-    head, start = parse_head(data) or pytest.fail("incomplete")
+    head, start = read_head(data) or pytest.fail("incomplete")
     assert (head.status, head.length, data[start:]) == (200, 2, b"hi")
 
 

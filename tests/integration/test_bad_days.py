@@ -133,11 +133,16 @@ def test_a_client_worker_that_dies_loses_no_query(tmp_path: Path, inputs: tuple[
         command = command_line("offline", tmp_path / "output", *inputs, "--server-url", engine.url)
         with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             wait_for(lambda: len(engine.truth()) > 0 or process.poll() is not None)
-            (worker,) = children_of(process.pid)
+            (worker,) = (pid for pid in children_of(process.pid) if module_of(pid) == "client")
             os.kill(worker, signal.SIGKILL)
             stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 4, stderr
     assert json.loads(stdout.splitlines()[-1])["failures"]["worker_lost"] > 0
+
+
+def module_of(pid: int) -> str:
+    """X of a `python -m X` process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[2].decode()
 
 
 def wait_for(condition: object, limit_s: float = 20.0) -> None:
@@ -189,7 +194,7 @@ def test_interrupt_ends_the_embedded_engine(tmp_path: Path) -> None:
     records = tmp_path / "output" / "server" / "performance" / "queries.bin"
     wait_for(lambda: records.exists() and records.stat().st_size, limit_s=60)
     helpers = children_of(process.pid)
-    assert len(helpers) == 2  # the engine and one client worker
+    assert sorted(map(module_of, helpers)) == ["client", "engine", "telemetry"]
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=40)
     assert process.returncode == 130, stderr

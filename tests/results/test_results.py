@@ -122,6 +122,37 @@ def test_verdicts(change: dict[str, object], verdict: Verdict) -> None:
         assert judgement.reasons
 
 
+@pytest.mark.parametrize(
+    ("change", "text", "first"),
+    [
+        ({}, "VALID, but limited by the harness", "headroom: too busy"),
+        (
+            {"unofficial_reasons": ("x",)},
+            "UNOFFICIAL, but limited by the harness",
+            "headroom: too busy",
+        ),
+        (
+            {"demonstration": True},
+            "DEMONSTRATION, but limited by the harness",
+            "headroom: too busy",
+        ),
+        (
+            {"loadgen_valid": False, "invalid_reasons": ("late",)},
+            "INVALID, and limited by the harness",
+            "LoadGen: late",
+        ),
+        ({"crash": "boom"}, "FAILED, and limited by the harness", "the harness failed: boom"),
+    ],
+)
+def test_a_limited_run_is_marked(change: dict[str, object], text: str, first: str) -> None:
+    clean = judge(replace(GOOD, **change))  # type: ignore[arg-type]
+    marked = judge(replace(GOOD, limited=("too busy",), **change))  # type: ignore[arg-type]
+    assert marked.verdict is clean.verdict  # the mark is beside the verdict, not in place of it
+    assert clean.text == clean.verdict.value and marked.text == text
+    assert marked.reasons[0] == first
+    assert set(marked.reasons) == {*clean.reasons, "headroom: too busy"}
+
+
 def test_an_earlier_run_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "run"
     for expected in (None, "run.", "run."):

@@ -1,0 +1,78 @@
+"""The worker's event loop: epoll, a few timers, and what runs at the end of each turn.
+
+Not asyncio: a transport and a callback queue between the kernel and the reader would cost more than
+reading, and a stream that is drained must be able to leave the loop and come back. One thread.
+"""
+
+from __future__ import annotations
+
+import select
+from array import array
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic_ns
+
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+Handler = Callable[[int], None]  # takes the epoll events
+
+
+class Reactor:
+    """Calls handlers of descriptors that are ready, and timers that are due."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of due_ns, number, ...
+        self._number = count()
+        self._stopped = False
+        self.turn_end: Callable[[], None] = lambda: None
+        self.turns = array("q")  # durations in nanoseconds; who counts them empties it
+
+    def watch(self, fd: int, handler: Handler, mask: int = READ) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, mask)
+
+    def rewatch(self, fd: int, handler: Handler, mask: int = READ) -> None:
+        """Change what a watched descriptor waits for."""
+        self._handlers[fd] = handler
+        self._epoll.modify(fd, mask)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching; before the descriptor is closed."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def at(self, due_ns: int, callback: Callable[[], None]) -> None:
+        """Call back once, at `due_ns` or up to a millisecond later."""
+        heappush(self._timers, (due_ns, next(self._number), callback))
+
+    def every(self, period_s: float, callback: Callable[[], None]) -> None:
+        """Call back about every `period_s` seconds; a period that was missed is not made up for."""
+
+        def again() -> None:
+            callback()
+            self.at(monotonic_ns() + period_ns, again)
+
+        period_ns = int(period_s * 1e9)
+        self.at(monotonic_ns() + period_ns, again)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def run(self) -> None:
+        """Turn until stopped."""
+        poll, handlers, timers = self._epoll.poll, self._handlers, self._timers
+        now_ns = monotonic_ns()
+        while not self._stopped:
+            ready = poll(max(0, timers[0][0] - now_ns) / 1e9 if timers else None)
+            start_ns = monotonic_ns()
+            for fd, mask in ready:
+                handler = handlers.get(fd)  # None: closed by a handler before it in this turn
+                if handler is not None:
+                    handler(mask)
+            while timers and timers[0][0] <= start_ns:
+                heappop(timers)[2]()
+            self.turn_end()
+            now_ns = monotonic_ns()
+            self.turns.append(now_ns - start_ns)

@@ -12,10 +12,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from backends.engines import Engines, open_engines
+from calibrate import Calibration, Shape, calibrate, shape_of, shape_of_config
 from core.check import Check
 from core.config import RunConfig
 from core.errors import ConfigError, HarnessError
@@ -49,6 +51,8 @@ def show_settings(config: RunConfig) -> int:
         "loadgen": plan.settings.as_dict(),
         "not_by_the_rules": list(plan.settings.deviations),
     }
+    if config.calibrate:
+        shown["calibration"] = find_ceiling(plan, shape_of_config(config)).to_json()
     sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     return 0
 
@@ -60,6 +64,7 @@ def run(config: RunConfig) -> int:
     plan = prepare(config)
     gate_plan = prepare(accuracy_config(config)) if config.gate else None
     with open_engines(config, say) as engines:
+        ceiling = find_ceiling(plan, shape_of(engines)) if config.calibrate else None
         gate = None
         if gate_plan is not None:
             scored, code = pass_gate(gate_plan, engines)
@@ -68,8 +73,18 @@ def run(config: RunConfig) -> int:
                 return code or 1
             gate = scored
         summary, folder = measure(plan, engines, gate)
+    if ceiling is not None:
+        with suppress(OSError):  # a full disk; the sentence has been said
+            (folder / "calibration.json").write_text(json.dumps(ceiling.to_json(), indent=2) + "\n")
     show(summary, engines, folder)
     return summary.exit_code
+
+
+def find_ceiling(plan: Plan, shape: Shape) -> Calibration:
+    """--calibrate: what this client could drive, said on stderr."""
+    found = calibrate(plan.config, plan.settings, plan.dataset, shape, say)
+    say(found.sentence if found.enough else f"warning: {found.sentence}")
+    return found
 
 
 def pass_gate(plan: Plan, engines: Engines) -> tuple[Check | None, int]:

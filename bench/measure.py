@@ -8,85 +8,111 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.workloads import Workload
+from results.records import Records, read_parquet
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """CPU seconds of one run of the harness, and the work that it did."""
+class Run:
+    """A finished run of the harness in which nothing failed."""
 
     cpu_s: float
     queries: int
     events: int
+    records: Records
 
 
-@contextmanager
-def emulator(flags: tuple[str, ...]) -> Iterator[str]:
-    """An emulated vLLM server for the duration of the block; yields its URL."""
-    command = [sys.executable, "-m", "engine", "clock", "--dialect", "vllm", "--until-stdin-closes"]
-    with subprocess.Popen(
-        [*command, *flags], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        yield str(json.loads(process.stdout.readline())["ready"])
-        process.stdin.close()
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """What one more query, and one more event, costs."""
+
+    query_us: float
+    event_us: float
 
 
-def slope_us(workload: Workload, folder: Path) -> float:
-    """CPU microseconds per query or event of the whole chain, from two sizes."""
-    with emulator(workload.engine) as url:
-        small, big = (run_once(workload, size, url, folder) for size in workload.sizes)
-    work = (big.queries - small.queries, big.events - small.events)[workload.per == "event"]
-    return (big.cpu_s - small.cpu_s) * 1e6 / work
+def slope(small: Run, big: Run) -> Slope:
+    cpu_us = (big.cpu_s - small.cpu_s) * 1e6
+    events = big.events - small.events
+    return Slope(cpu_us / (big.queries - small.queries), cpu_us / events)
 
 
-def run_once(workload: Workload, size: int, url: str, folder: Path) -> Cost:
-    """Run the harness over `size` queries. Raises RuntimeError unless all of them succeeded."""
-    command = _command(workload, size, url, folder)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, _, usage = os.wait4(process.pid, 0)
-    summary: dict[str, Any] = json.loads(output.splitlines()[-1])
+def prompts(workload: Workload) -> npt.NDArray[np.int32]:
+    """The workload's prompts, a row each, the same every time."""
+    random = np.random.default_rng(3)
+    return random.integers(1, 200_000, (workload.rows, workload.prompt_tokens), np.int32)
+
+
+def run_twice(workload: Workload, urls: Sequence[str], folder: Path) -> tuple[Run, Run]:
+    small, big = (run_once(workload, size, urls, folder) for size in workload.sizes)
+    return small, big
+
+
+def run_once(
+    workload: Workload,
+    size: int,
+    urls: Sequence[str],
+    folder: Path,
+    meanwhile: Callable[[int], None] = lambda pid: None,
+) -> Run:
+    """Run the harness over `size` queries. Raises RuntimeError unless all of them succeeded.
+
+    meanwhile: called once with the id of the harness's first process; may return when it likes.
+    """
+    command = _command(workload, size, urls, folder)
+    with (folder / "stderr").open("w+b") as errors, (folder / "stdout").open("w+b") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=errors, stdin=subprocess.DEVNULL)
+        try:
+            meanwhile(process.pid)
+        finally:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        lines, complaint = output.read().splitlines(), errors.read().decode()
+    if not lines:
+        raise RuntimeError(f"the harness ended with {process.returncode}:\n{complaint}")
+    summary: dict[str, Any] = json.loads(lines[-1])
     if summary["ok"] != size:
         raise RuntimeError(f"{summary['ok']} of {size} queries succeeded: {summary['reasons']}")
-    events = round(summary["output_tokens"] / (summary["tokens_per_event"] or 1))
-    return Cost(usage.ru_utime + usage.ru_stime, summary["ok"], events)
+    [found] = (folder / "output" / workload.mode).glob("*/queries.parquet")
+    records = read_parquet(found)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Run(cpu_s, size, int(records["n_events"].sum()), records)
 
 
-def _command(workload: Workload, size: int, url: str, folder: Path) -> list[str]:
-    data, conf = folder / "data.parquet", folder / "user.conf"
-    random = np.random.default_rng(3)
-    rows = list(random.integers(1, 200_000, (workload.rows, workload.prompt_tokens), np.int32))
-    pq.write_table(pa.table({"input_tokens": rows}), data)
-    # Everything is offered at once; --max-concurrency keeps the number of streams.
+def _command(workload: Workload, size: int, urls: Sequence[str], folder: Path) -> list[str]:
+    data, conf, output = folder / "data.parquet", folder / "user.conf", folder / "output"
+    if not data.exists():
+        pq.write_table(pa.table({"input_tokens": list(prompts(workload))}), data)
     conf.write_text(
         f"*.*.min_duration = 0\n*.*.min_query_count = {size}\n"
-        "*.Offline.target_qps = 0.001\n*.Server.target_qps = 1000000\n"
+        f"*.Offline.target_qps = 0.001\n*.Server.target_qps = {workload.qps}\n"
     )
+    shutil.rmtree(output, ignore_errors=True)
     options = {
         "--mode": workload.mode,
         "--input-file": data,
         "--user-conf": conf,
-        "--output-dir": folder / "output",
-        "--server-url": url,
+        "--output-dir": output,
+        "--server-url": ",".join(urls),
         "--max-tokens": workload.max_tokens,
-        "--max-concurrency": workload.in_flight,
-        "--num-workers": 1,
     }
+    if workload.in_flight is not None:
+        options["--max-concurrency"] = workload.in_flight
     flags = [str(part) for option in options.items() for part in option]
-    return [sys.executable, str(ROOT / "run_mlperf.py"), *flags]
+    return [sys.executable, str(ROOT / "run_mlperf.py"), *flags, *workload.flags]

@@ -1,4 +1,4 @@
-"""`python -m engine clock|model`: start an engine, say where it listens, serve until told to stop.
+"""`python -m engine clock|fast|model`: start an engine, say where it listens, serve until told to.
 
 Exit 0 on SIGTERM, SIGINT or (if so told) the end of stdin, also while a model is still loading;
 1 when the engine itself has died.
@@ -20,8 +20,10 @@ from pathlib import Path
 import orjson
 import uvloop
 
+from core.errors import SetupError
 from engine.asked import Card
 from engine.clock import Clock, Pace
+from engine.emulator import execute
 from engine.model import Model
 from engine.options import CHECKPOINT, parse_args
 from engine.server import Options, Server
@@ -32,6 +34,11 @@ DIALECTS = {"both": (VLLM, SGLang), "vllm": (VLLM,), "sglang": (SGLang,)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    if (given := sys.argv[1:] if argv is None else argv)[:1] == ["fast"]:
+        try:
+            return execute(given[1:])
+        except SetupError as error:
+            sys.exit(f"engine: {error}")
     args = parse_args(argv)
     # Whatever a library prints must not get between the parent and the ready line.
     out = os.dup(1)

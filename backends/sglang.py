@@ -7,6 +7,7 @@ of an event are the last (now - before) of its `output_ids`, whichever form it h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from backends.base import DONE, Answer, AnswerError, int32_bytes, json_ids, parse_json
+from backends.base import (
+    DONE,
+    ERROR_KEY,
+    Answer,
+    AnswerError,
+    int32_bytes,
+    joined_ids,
+    json_ids,
+    parse_json,
+)
 from core.config import Sampling
 from core.outcome import Finish, Outcome
 
+# Inside a JSON string the quotes would be escaped, so these are keys.
+OUTPUT_IDS_KEY = b'"output_ids":['
+OUTPUT_IDS = re.compile(rb'"output_ids":\[([^\]]*)\]')
+COUNT = re.compile(rb'"completion_tokens":([0-9]+)')
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
@@ -52,6 +66,7 @@ class SGLangReader:
     """Reads one answer whose events are cumulative, incremental or mixed."""
 
     __slots__ = ("_finish", "_prompt_tokens", "_seen", "ids", "n_events")
+    special = b'"finish_reason":{'
 
     def __init__(self) -> None:
         self.ids = bytearray()
@@ -82,6 +97,28 @@ class SGLangReader:
         for text in texts[:-1]:
             self._take(parse_json(text))
         self._take(last)
+
+    def skim(self, events: bytes, n: int) -> bool:
+        last = events.rfind(OUTPUT_IDS_KEY)
+        ids, now = OUTPUT_IDS.match(events, last), COUNT.search(events, last)
+        if last < 0 or ids is None or now is None or ERROR_KEY in events:
+            return False
+        if ids[1].count(b",") + 1 == int(now[1]):  # cumulative: the last event holds all
+            return self._skimmed([ids[1]], 0, int(now[1]), n)
+        found = OUTPUT_IDS.findall(events)
+        return len(found) == n and self._skimmed(found, self._seen, int(now[1]), n)
+
+    def _skimmed(self, found: list[bytes], before: int, now: int, n: int) -> bool:
+        """Take the ids of `n` events that follow `before` tokens, if that makes `now` of them."""
+        ids = joined_ids(found)
+        if ids is None or before + len(ids) // 4 != now:
+            return False
+        if before == 0:
+            self.ids.clear()
+        self.ids += ids
+        self._seen = now
+        self.n_events += n
+        return True
 
     def _take(self, event: Any) -> None:
         try:

@@ -7,6 +7,7 @@ token-only endpoint `/inference/v1/generate` would save text, but needs a server
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from backends.base import DONE, Answer, AnswerError, int32_bytes, json_ids, parse_json
+from backends.base import (
+    DONE,
+    ERROR_KEY,
+    Answer,
+    AnswerError,
+    int32_bytes,
+    joined_ids,
+    json_ids,
+    parse_json,
+)
 from core.config import Sampling
 from core.outcome import Finish, Outcome
 
 PROMPT_IDS = b'"prompt_token_ids":['
+# Inside a JSON string the quotes would be escaped, so these are keys.
+TOKEN_IDS = re.compile(rb'"token_ids":\[([^\]]*)\]')
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
@@ -69,6 +81,7 @@ class VLLMReader:
     """Adds up the ids of one answer's chunks."""
 
     __slots__ = ("_finish", "_usage", "ids", "n_events")
+    special = b'"finish_reason":"'
 
     def __init__(self) -> None:
         self.ids = bytearray()
@@ -86,6 +99,15 @@ class VLLMReader:
             except (TypeError, KeyError, AttributeError, IndexError) as error:
                 raise AnswerError(Outcome.BAD_STREAM, f"{error!r} in {chunk!r:.120}") from None
         self.ids += int32_bytes(ids)
+
+    def skim(self, events: bytes, n: int) -> bool:
+        found = TOKEN_IDS.findall(events)
+        ids = joined_ids(found) if len(found) == n and ERROR_KEY not in events else None
+        if ids is None:
+            return False
+        self.ids += ids
+        self.n_events += n
+        return True
 
     def _take(self, chunk: dict[str, Any], ids: list[int]) -> None:
         if "error" in chunk:

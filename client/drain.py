@@ -23,10 +23,11 @@ MS = 1_000_000
 TICK_NS = 2 * MS  # looks are spread over ticks, so that none is long enough to delay a first token
 AGE_SHARE = 100  # auto: the time between looks is at most this part of the stream's age
 MIN_PERIOD_NS = 10 * MS  # auto: looking more often than this saves nothing
+EVENTS_A_LOOK = 2  # auto: nor does a look that finds fewer
 MAX_PERIOD_NS = 50 * MS
 ON_ABOVE = 5_000  # auto: reads a second of this process; below it the loop costs a few per cent
 OFF_BELOW = 2_500
-RECHECK_NS = 1_000 * MS
+RECHECK_NS = 250 * MS
 MAX_EMPTY_LOOKS = 8  # in a row; then the stream is slow, and better off in the loop
 
 
@@ -54,9 +55,8 @@ class Drain:
             exchange.drain_after_ns = exchange.first_token_ns + age_ns
 
     def consider(self, connection: Connection, exchange: Exchange, now_ns: int) -> None:
-        """Take the stream out of the loop, if its events come faster than looks would."""
-        slow = exchange.reads * self._period(exchange, now_ns) < now_ns - exchange.loop_since_ns
-        if not self._on or (self._auto and slow):
+        """Take the stream out of the loop, if that pays."""
+        if not self._on or (self._auto and self._slow(exchange, now_ns)):
             exchange.drain_after_ns = now_ns + RECHECK_NS
             return
         exchange.drain_after_ns = NEVER_NS
@@ -95,10 +95,15 @@ class Drain:
             end_wait_max_ns=self._end_wait_max_ns,
         )
 
+    def _slow(self, exchange: Exchange, now_ns: int) -> bool:
+        """Whether a look would find too few events, by those since the stream came into the loop."""
+        looks = (now_ns - exchange.loop_since_ns) / self._period(exchange, now_ns)
+        return exchange.reads < EVENTS_A_LOOK * looks
+
     def _period(self, exchange: Exchange, now_ns: int) -> int:
         if not self._auto:
             return self._period_ns
-        return min(self._period_ns, (now_ns - exchange.first_token_ns) // AGE_SHARE)
+        return max(TICK_NS, min(self._period_ns, (now_ns - exchange.first_token_ns) // AGE_SHARE))
 
     def _hang(self, connection: Connection, exchange: Exchange, now_ns: int) -> None:
         ticks = max(1, self._period(exchange, now_ns) // TICK_NS)

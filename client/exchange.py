@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.base import Answer, AnswerError, AnswerReader, check_answer
-from client.http import Body, EventSplitter, Head, read_head
+from client.http import Body, ChunkedBody, EventSplitter, Head, plain_events, read_head
 from core.outcome import Finish, Outcome
 from core.record import RECORD_STRUCT, UNASSIGNED_REPLICA
 
@@ -110,6 +110,7 @@ class Exchange:
         if self.cheap:
             data = bytes(self._aside) + data
             self._aside.clear()
+            data = self._skim(data)
         body = self._body
         if body is None:
             data = self._read_head(data)
@@ -127,6 +128,16 @@ class Exchange:
         if body.ended:
             self.ended = True
             self.done_ns = now_ns
+
+    def _skim(self, data: bytes) -> bytes:
+        """Take the regular part at the front of `data`; the rest, which is to be read."""
+        body, events = self._body, self._events
+        if isinstance(body, ChunkedBody) and events is not None and events.empty:
+            data = body.take_rest() + data
+            size, n = plain_events(data, self.reader.special)
+            if n and self.reader.skim(data[:size], n):
+                return data[size:]
+        return data
 
     def _read_head(self, data: bytes) -> bytes:
         if self._head_bytes:

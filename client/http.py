@@ -16,6 +16,8 @@ from backends.base import AnswerError
 from core.outcome import Outcome
 
 MAX_HEAD = 64 * 1024
+EVENT_START = b"\r\ndata: {"  # behind the chunk's size
+EVENT_END = b"}\n\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked")
 _CLOSE = re.compile(rb"\r\nconnection:[^\r]*close")
@@ -183,6 +185,11 @@ class ChunkedBody(Body):
             return 0, []
         return sum(map(len, sizes)) + sum(map(len, chunks)) + 4 * len(chunks), chunks
 
+    def take_rest(self) -> bytes:
+        """What has arrived of the next chunk."""
+        rest, self._rest = self._rest, b""
+        return rest
+
     def _trailer(self, data: bytes, line_end: int, position: int) -> int:
         end = data.find(b"\r\n\r\n", line_end)
         if end < 0:
@@ -198,6 +205,19 @@ def _chunk_size(line: bytes) -> int:
         raise bad_http(f"not a chunk size: {line[:40]!r}") from None
 
 
+def plain_events(data: bytes, special: bytes) -> tuple[int, int]:
+    """Bytes and number of the events at the front that are a chunk each, before a special one.
+
+    `data` begins with a chunk. JSON escapes line ends, so those in `data` are framing.
+    """
+    end = data.find(special)
+    end = data.rfind(EVENT_END, 0, end if end >= 0 else len(data)) + len(EVENT_END)
+    if end < len(EVENT_END):
+        return 0, 0
+    n = data.count(EVENT_END, 0, end)
+    return (end, n) if data.count(EVENT_START, 0, end) == n else (0, 0)
+
+
 class EventSplitter:
     """Server-sent events: body bytes in, the data of whole events out. Comments are dropped."""
 
@@ -205,6 +225,11 @@ class EventSplitter:
 
     def __init__(self) -> None:
         self._rest = b""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no part of an event is held."""
+        return not self._rest
 
     def feed(self, data: bytes) -> list[bytes]:
         data = self._rest + data if self._rest else data

@@ -82,6 +82,7 @@ class WorkerProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "client", str(spec_fd)],
             pass_fds=(spec_fd, *spec.inherited),
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads would only wait
             stdin=subprocess.DEVNULL,
             cwd=ROOT,
         )

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 Handler = Callable[[int], None]  # takes the epoll events
@@ -60,11 +60,13 @@ class Reactor:
     def stop(self) -> None:
         self._stopped = True
 
-    def run(self) -> None:
-        """Turn until stopped."""
+    def run(self, pause_s: float = 0.0) -> None:
+        """Turn until stopped. A pause before each turn gathers more for it, where no time counts."""
         poll, handlers, timers = self._epoll.poll, self._handlers, self._timers
         now_ns = monotonic_ns()
         while not self._stopped:
+            if pause_s:
+                sleep(pause_s)
             ready = poll(max(0, timers[0][0] - now_ns) / 1e9 if timers else None)
             start_ns = monotonic_ns()
             for fd, mask in ready:

@@ -106,7 +106,7 @@ def _send(
         config,
         [address.ip for address in engines.addresses],
         backend.max_concurrency,
-        targets(settings, len(dataset)),
+        targets(settings, engines, len(dataset)),
     )
     for warning in plan.warnings:
         say(f"warning: {warning}")
@@ -139,10 +139,11 @@ def _send(
         prompts.close()
 
 
-def targets(settings: LoadSettings, n_samples: int) -> Targets:
+def targets(settings: LoadSettings, engines: Engines, n_samples: int) -> Targets:
     """What the client has to be ready for."""
     return Targets(
         qps=settings.target_qps,
+        tokens_per_event=engines.stream_interval,
         ttft_limit_ns=settings.ttft_limit_ns,
         tpot_limit_ns=settings.tpot_limit_ns,
         n_queries=n_samples,

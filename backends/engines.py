@@ -38,6 +38,12 @@ class Engines:
         return tuple(info.version or "" for info in self.infos)
 
     @property
+    def stream_interval(self) -> int:
+        """Tokens of a stream's event; 1 where the engine does not say (vLLM)."""
+        server = self.infos[0].details.get("server_info") or {}
+        return max(1, int(server.get("stream_interval") or 1))
+
+    @property
     def title(self) -> str:
         version = self.infos[0].version or "unknown version"
         count = f" x {len(self.infos)}" if len(self.infos) > 1 else ""

@@ -1,7 +1,9 @@
 """Running one workload: the real command against the emulator, its CPU time taken from the kernel.
 
 The harness's processes (LoadGen's and the client workers') are one process tree that ends with the
-run, so the resource usage of the ended tree is exactly theirs; the emulator is not part of it.
+run, so the resource usage of the ended tree is exactly theirs; the emulator is not part of it. What
+the tree had used when the emulator got its first request is taken off: starting takes seconds of
+CPU, and its spread would be larger than what is to be measured.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.processes import cpu_at_first_request, gauge
 from bench.workloads import Workload
 from results.records import Records, read_parquet
 
@@ -31,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Run:
     """A finished run of the harness in which nothing failed."""
 
-    cpu_s: float
+    cpu_s: float  # from the first request on
     queries: int
     events: int
     records: Records
@@ -71,12 +74,14 @@ def run_once(
 ) -> Run:
     """Run the harness over `size` queries. Raises RuntimeError unless all of them succeeded.
 
-    meanwhile: called once with the id of the harness's first process; may return when it likes.
+    meanwhile: called with the id of the harness's first process once it has begun to send.
     """
     command = _command(workload, size, urls, folder)
+    served = gauge(urls[0], "prompt_tokens_total")
     with (folder / "stderr").open("w+b") as errors, (folder / "stdout").open("w+b") as output:
         process = subprocess.Popen(command, stdout=output, stderr=errors, stdin=subprocess.DEVNULL)
         try:
+            started_s = cpu_at_first_request(process.pid, urls[0], served)
             meanwhile(process.pid)
         finally:
             _, status, usage = os.wait4(process.pid, 0)
@@ -91,7 +96,7 @@ def run_once(
         raise RuntimeError(f"{summary['ok']} of {size} queries succeeded: {summary['reasons']}")
     [found] = (folder / "output" / workload.mode).glob("*/queries.parquet")
     records = read_parquet(found)
-    cpu_s = usage.ru_utime + usage.ru_stime
+    cpu_s = usage.ru_utime + usage.ru_stime - started_s
     return Run(cpu_s, size, int(records["n_events"].sum()), records)
 
 

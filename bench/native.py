@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from backends.vllm import VLLM
 from bench.measure import prompts
-from bench.workloads import Workload
+from bench.workloads import AT_ONCE, Workload
 from core.config import Sampling
 from engine.emulator import build
 
@@ -32,7 +32,10 @@ class Floor:
 
 
 def measure_floor(workload: Workload, urls: Sequence[str], folder: Path, times: int = 1) -> Floor:
-    """The slope between the workload's two sizes, taken `times` as large. Raises SetupError."""
+    """The slope between the workload's two sizes, taken `times` as large.
+
+    Raises SetupError without a compiler, RuntimeError if the client fails.
+    """
     requests = folder / "requests"
     n_bytes = write_requests(workload, urls[0], requests)
     small, big = (_run(workload, size * times, urls[0], requests) for size in workload.sizes)
@@ -61,6 +64,10 @@ def _run(workload: Workload, size: int, url: str, requests: Path) -> float:
     place = urlsplit(url)
     command = [str(build(SOURCE)), str(place.hostname), str(place.port), str(requests)]
     more = ["--drain-ms", str(workload.drain_ms)] if workload.drain_ms else []
-    numbers = [str(workload.in_flight or 64), str(size)]
-    done = subprocess.run([*command, *numbers, *more], capture_output=True, text=True, check=True)
+    if workload.qps != AT_ONCE:
+        more += ["--rate", str(workload.qps), "--poisson"]
+    numbers = [str(workload.connections), str(size)]
+    done = subprocess.run([*command, *numbers, *more], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the C client failed: {done.stderr.strip()}")
     return float(json.loads(done.stdout)["cpu_s"])

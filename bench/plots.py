@@ -21,7 +21,7 @@ class Picture:
     x_label: str
     xs: Sequence[int]
     workload: Callable[[int], Workload]
-    with_floor: bool  # whether a C client can do the same work
+    log: bool  # the ordinate
 
 
 PICTURES = (
@@ -31,7 +31,7 @@ PICTURES = (
         "queries per second",
         known.PLOT_RATES,
         known.at_rate,
-        with_floor=False,
+        log=False,
     ),
     Picture(
         "cpu_by_prompt.png",
@@ -39,7 +39,7 @@ PICTURES = (
         "ids in the prompt",
         known.PLOT_PROMPTS,
         known.with_prompts,
-        with_floor=True,
+        log=True,
     ),
 )
 
@@ -57,8 +57,6 @@ def _point(picture: Picture, x: int) -> tuple[float, float | None]:
 
     def measure(emulator: Emulator, folder: Path) -> Found:
         ours = slope(*run_twice(workload, emulator.urls, folder)).query_us
-        if not picture.with_floor:
-            return {"": (ours, None)}
         return {"": (ours, measure_floor(workload, emulator.urls, folder).query_us)}
 
     return against(workload, measure)[""]
@@ -68,19 +66,21 @@ def _draw(picture: Picture, points: Sequence[tuple[float, float | None]], path: 
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     axes.plot(picture.xs, [ours for ours, _ in points], "o-", label="whole chain with LoadGen")
     floors = [floor for _, floor in points if floor is not None]
-    if floors:
-        axes.plot(picture.xs, floors, "s--", color="0.5", label="C client")
+    axes.plot(picture.xs, floors, "s--", color="0.5", label="C client")
     axes.set_xscale("log")
-    axes.set_yscale("log" if floors else "linear")
+    axes.set_yscale("log" if picture.log else "linear")
     axes.set_xticks(picture.xs, [f"{x:,}" for x in picture.xs])
-    axes.minorticks_off()
-    if not floors:
+    if picture.log:
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
         axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+    axes.minorticks_off()
     axes.set_xlabel(picture.x_label)
     axes.set_ylabel("CPU per query, microseconds")
     axes.set_title(picture.title)

@@ -22,7 +22,8 @@ class Workload:
     sizes: tuple[int, int]  # queries, multiples of rows: LoadGen issues whole passes
     engine: tuple[str, ...] = ()  # flags of the emulator
     qps: float = AT_ONCE
-    in_flight: int | None = None  # the harness's --max-concurrency; the C client's connections
+    in_flight: int | None = None  # the harness's --max-concurrency
+    connections: int = 64  # of the C client
     replicas: int = 1
     flags: tuple[str, ...] = ("--num-workers", "1")  # of the harness
     drain_ms: int = 0  # of the C client
@@ -47,7 +48,7 @@ A = Workload(
     prompt_tokens=1024,
     max_tokens=128,
     rows=500,
-    sizes=(2_000, 20_000),
+    sizes=(2_000, 42_000),
     in_flight=64,
 )
 B = Workload(
@@ -55,7 +56,7 @@ B = Workload(
     prompt_tokens=128,
     max_tokens=512,
     rows=64,
-    sizes=(64, 128),
+    sizes=(64, 256),
     engine=("--itl-ms", "10"),
     in_flight=64,
     flags=("--num-workers", "1", "--drain", "off"),
@@ -66,12 +67,14 @@ C = Workload(
     prompt_tokens=128,
     max_tokens=1024,
     rows=500,
-    sizes=(500, 3_000),
+    sizes=(500, 10_500),
     engine=("--chunk", "100"),
     in_flight=64,
 )
 D_SECONDS = 10
-D_ENGINE = ("--ttft-ms", "200", "--itl-ms", "10", "--chunk", "10")
+# The C client does not reopen what an idle engine has closed.
+KEPT = ("--keep-alive", "60")
+D_ENGINE = ("--ttft-ms", "200", "--itl-ms", "10", "--chunk", "10", *KEPT)
 F_STREAMS, F_FEW = 20_000, 200
 F_ENGINE = ("--ttft-ms", "2000", "--itl-ms", "1500")  # open for longer than opening all takes
 G = Workload(
@@ -80,8 +83,9 @@ G = Workload(
     max_tokens=1300,
     rows=500,
     sizes=(2_500, 8_000),
-    engine=("--ttft-ms", "200", "--itl-ms", "10", "--chunk", "20"),
+    engine=("--ttft-ms", "200", "--itl-ms", "10", "--chunk", "20", *KEPT),
     qps=800.0,
+    connections=12_000,  # an answer takes 13.2 s
     replicas=72,
     flags=(),
 )
@@ -97,6 +101,7 @@ def at_rate(qps: float, seconds: tuple[float, float] = (1.0, 11.0)) -> Workload:
         sizes=(round(qps * seconds[0]), round(qps * seconds[1])),
         engine=D_ENGINE,
         qps=qps,
+        connections=max(64, round(qps * 2)),  # an answer takes 1.2 s
         flags=(),
     )
 
@@ -112,6 +117,7 @@ def with_prompts(tokens: int) -> Workload:
         rows=rows,
         sizes=(rows, rows * (1 + passes)),
         in_flight=16,
+        connections=16,
     )
 
 

@@ -44,7 +44,7 @@ class Load:
 def needed(config: RunConfig, settings: LoadSettings, shape: Shape) -> Mix:
     """What the run will offer."""
     if not config.scenario.is_timed:
-        return Mix(float(settings.loadgen.offline_expected_qps))
+        return Mix(settings.target_qps)
     events = 1 + (expected_answer_tokens(config) - 1) / shape.stream_interval
     return Mix(settings.target_qps, settings.target_qps * events)
 

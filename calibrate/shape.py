@@ -27,7 +27,7 @@ def shape_of(engines: Engines) -> Shape:
     return Shape(
         dialect,
         len(engines.addresses),
-        max(1, int(server.get("stream_interval") or 1)),
+        engines.stream_interval,
         bool(server.get("incremental_streaming_output")),
     )
 

@@ -32,6 +32,7 @@ class Targets:
     """What LoadGen was told that the client has to be ready for."""
 
     qps: float
+    tokens_per_event: int
     ttft_limit_ns: int
     tpot_limit_ns: int
     n_queries: int
@@ -63,7 +64,7 @@ def plan_client(
     per_replica: the queries that an engine of this kind should have open in Offline.
     """
     n, limits = len(ips), read_limits()
-    rate = expected_rate(config, targets.qps)
+    rate = expected_rate(config, targets.qps, targets.tokens_per_event)
     n_workers = choose_workers(config, n, spare_cores(), rate)
     first = most = None
     if config.scenario.is_timed:

@@ -71,15 +71,16 @@ class Emulator:
 
     def truth(self) -> list[dict[str, Any]]:
         """What every replica did, request by request; replica after replica."""
-        return [entry for url in self.urls for entry in json.loads(_page("GET", f"{url}/truth"))]
+        return [entry for url in self.urls for entry in json.loads(page("GET", f"{url}/truth"))]
 
     def reset(self) -> None:
         """Forget the truth so far."""
         for url in self.urls:
-            _page("POST", f"{url}/truth/reset")
+            page("POST", f"{url}/truth/reset")
 
 
-def _page(method: str, url: str) -> bytes:
+def page(method: str, url: str) -> bytes:
+    """What an emulator answers there. Raises OSError."""
     # No proxy from the environment: the engine is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, method=method)

@@ -63,6 +63,9 @@ class LoadSettings:
 
     @property
     def target_qps(self) -> float:
+        """Queries a second: Server's rate, or the one that Offline is expected to reach."""
+        if self.loadgen.scenario == lg.TestScenario.Offline:
+            return float(self.loadgen.offline_expected_qps)
         return float(self.loadgen.server_target_qps)
 
 

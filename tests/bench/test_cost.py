@@ -22,9 +22,9 @@ from engine.emulator import Emulator, compiler
 # .ci/run installs a compiler or stops: there it cannot be skipped unseen.
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 
-MAX_RATIO_PER_QUERY = 10.0  # measured: 4.7
-MAX_RATIO_PER_EVENT = 3.0  # measured: 0.9
-MAX_RATIO_OF_PROMPTS = 8.0  # so many times the bytes; measured: 2
+MAX_RATIO_PER_QUERY = 12.0  # measured: 6.3 and 7.8
+MAX_RATIO_PER_EVENT = 5.0  # measured: 2.0 and 2.5
+MAX_RATIO_OF_PROMPTS = 4.0  # 8 times the bytes; measured: 1.2 and 1.4
 TRIES = 3  # the machine may be busy once
 
 QUERIES = replace(known.A, rows=100, sizes=(500, 6_000))

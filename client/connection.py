@@ -46,10 +46,11 @@ class Connection:
     flight; None when it is idle.
     """
 
-    __slots__ = ("_owner", "_served", "_socket", "_unsent", "exchange", "fd", "replica")
+    __slots__ = ("_gap", "_owner", "_served", "_socket", "_unsent", "exchange", "fd", "replica")
 
     def __init__(self, owner: Owner, replica: Replica, exchange: Exchange) -> None:
         self._owner = owner
+        self._gap = owner.gap
         self.replica = replica
         self.exchange: Exchange | None = exchange
         self._served = 0
@@ -139,7 +140,7 @@ class Connection:
             return
         exchange.reads += 1
         if b"data:" in data:
-            self._owner.gap(now_ns - exchange.last_ns)
+            self._gap(now_ns - exchange.last_ns)
             exchange.last_ns = now_ns
         if exchange.put_aside(data):
             self._read(exchange, b"", now_ns)

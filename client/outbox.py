@@ -16,7 +16,7 @@ class Outbox:
         os.set_blocking(fd, False)
         self._reactor = reactor
         self._fd = fd
-        self._messages: list[bytes] = []
+        self._messages = reactor.messages
         self._full = False  # the pipe is; the reactor tells when it has room again
         self._on_broken = on_broken  # called when nobody reads any more
         self.put = self._messages.append

@@ -26,6 +26,7 @@ class Reactor:
         self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of due_ns, number, ...
         self._number = count()
         self._stopped = False
+        self.messages: list[bytes] = []  # `turn_end` is called after a turn that leaves some here
         self.turn_end: Callable[[], None] = lambda: None
         self.turns = array("q")  # durations in nanoseconds; who counts them empties it
 
@@ -63,6 +64,7 @@ class Reactor:
     def run(self, pause_s: float = 0.0) -> None:
         """Turn until stopped. A pause before each turn gathers more for it, where no time counts."""
         poll, handlers, timers = self._epoll.poll, self._handlers, self._timers
+        messages = self.messages
         now_ns = monotonic_ns()
         while not self._stopped:
             if pause_s:
@@ -75,6 +77,7 @@ class Reactor:
                     handler(mask)
             while timers and timers[0][0] <= start_ns:
                 heappop(timers)[2]()
-            self.turn_end()
+            if messages:
+                self.turn_end()
             now_ns = monotonic_ns()
             self.turns.append(now_ns - start_ns)

@@ -59,15 +59,17 @@ class Router:
 
     def choose(self) -> Replica | None:
         """The replica for the next query; None when none has room."""
+        if len(self.replicas) == 1:
+            only = self.replicas[0]
+            return only if only.open < only.limit and only.out_reason is None else None
         free = [r for r in self._order if r.open < r.limit and r.out_reason is None]
         if not free:
             return None
         # The first of equal loads; the chosen one goes to the end of the order, so that equal loads
         # take turns.
         chosen = free[0] if self._routing == "round-robin" else min(free, key=LOAD)
-        if len(self._order) > 1:
-            self._order.remove(chosen)
-            self._order.append(chosen)
+        self._order.remove(chosen)
+        self._order.append(chosen)
         return chosen
 
     def begin(self, replica: Replica, weight: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -28,6 +29,7 @@ from sut.schedule import Schedule
 from sut.settings import LoadSettings, log_settings
 
 TICK_S = 0.25
+SWITCH_S = 1e-4
 CANCEL_GRACE_S = 3.0  # LoadGen cannot be stopped: a Server run goes on with its schedule
 NO_AUDIT = "no-audit.config"  # a name that does not exist in the run folder
 
@@ -73,7 +75,7 @@ def run_test(
     )
     meter = BusyMeter()
     watch = _Watch(bridge, meter, _total(config, settings, schedule, n_samples), store, show)
-    with _no_collection():
+    with _undisturbed():
         meter.start()
         bridge.start()
         test.start()
@@ -99,18 +101,22 @@ def run_test(
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection: it stops every thread, for longer the more there is in memory.
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection, and threads that give way quickly.
 
-    What a test makes has no cycles, so nothing piles up. What was made before is kept out of later
-    collections as well.
+    A collection stops every thread, for longer the more there is in memory. What a test makes has no
+    cycles, so nothing piles up; what was made before is kept out of later collections as well.
+    LoadGen's thread gets the interpreter from the completion thread within SWITCH_S.
     """
     gc.collect()
     gc.freeze()
     gc.disable()
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     try:
         yield
     finally:
+        sys.setswitchinterval(interval_s)
         gc.enable()
 
 

@@ -60,7 +60,6 @@ class AnswerReader(Protocol):
         """The whole answer. Raises AnswerError when it has no end."""
 
 
-
 class Backend(Protocol):
     """One engine's dialect."""
 

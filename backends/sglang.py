@@ -31,7 +31,7 @@ from core.outcome import Finish, Outcome
 # Inside a JSON string the quotes would be escaped, so these are keys.
 OUTPUT_IDS_KEY = b'"output_ids":['
 OUTPUT_IDS = re.compile(rb'"output_ids":\[([^\]]*)\]')
-COUNT = re.compile(rb'"completion_tokens":([0-9]+)')
+COUNT = re.compile(rb'"completion_tokens":([0-9]{1,18})')
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
@@ -83,10 +83,10 @@ class SGLangReader:
         try:
             if len(last["output_ids"]) == last["meta_info"]["completion_tokens"] >= self._seen:
                 # Cumulative: the newest event holds everything, the others need no parsing, which
-                # would be quadratic; that they are whole is all that is checked.
+                # would be quadratic; that they are whole and no errors is all that is checked.
                 for text in texts:
-                    if text[-1:] != b"}":
-                        parse_json(text)
+                    if text[-1:] != b"}" or ERROR_KEY in text:
+                        self._take(parse_json(text))
                 self.ids.clear()
                 self._seen = 0
                 self.n_events += len(texts) - 1
@@ -101,12 +101,12 @@ class SGLangReader:
     def skim(self, events: bytes, n: int) -> bool:
         last = events.rfind(OUTPUT_IDS_KEY)
         ids, now = OUTPUT_IDS.match(events, last), COUNT.search(events, last)
-        if last < 0 or ids is None or now is None or ERROR_KEY in events:
+        # An event with an error has no ids, so that there would be fewer of them than events.
+        if ids is None or now is None or events.count(OUTPUT_IDS_KEY) != n:
             return False
-        if ids[1].count(b",") + 1 == int(now[1]):  # cumulative: the last event holds all
+        if ids[1].count(b",") + 1 == int(now[1]) >= self._seen:  # the last event holds all
             return self._skimmed([ids[1]], 0, int(now[1]), n)
-        found = OUTPUT_IDS.findall(events)
-        return len(found) == n and self._skimmed(found, self._seen, int(now[1]), n)
+        return self._skimmed(OUTPUT_IDS.findall(events), self._seen, int(now[1]), n)
 
     def _skimmed(self, found: list[bytes], before: int, now: int, n: int) -> bool:
         """Take the ids of `n` events that follow `before` tokens, if that makes `now` of them."""

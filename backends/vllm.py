@@ -7,7 +7,6 @@ token-only endpoint `/inference/v1/generate` would save text, but needs a server
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ from core.outcome import Finish, Outcome
 
 PROMPT_IDS = b'"prompt_token_ids":['
 # Inside a JSON string the quotes would be escaped, so these are keys.
-TOKEN_IDS = re.compile(rb'"token_ids":\[([^\]]*)\]')
+TOKEN_IDS = b'"token_ids":['
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
@@ -80,14 +79,14 @@ def without_prompt(payload: bytes) -> bytes:
 class VLLMReader:
     """Adds up the ids of one answer's chunks."""
 
-    __slots__ = ("_finish", "_usage", "ids", "n_events")
+    __slots__ = ("_counts", "_finish", "ids", "n_events")
     special = b'"finish_reason":"'
 
     def __init__(self) -> None:
         self.ids = bytearray()
         self.n_events = 0
         self._finish: Finish | None = None
-        self._usage: dict[str, int] = {}
+        self._counts: tuple[int | None, int | None] = None, None  # of prompt and answer
 
     def feed(self, payloads: Sequence[bytes]) -> None:
         texts = [without_prompt(payload) for payload in payloads if payload != DONE]
@@ -101,8 +100,11 @@ class VLLMReader:
         self.ids += int32_bytes(ids)
 
     def skim(self, events: bytes, n: int) -> bool:
-        found = TOKEN_IDS.findall(events)
-        ids = joined_ids(found) if len(found) == n and ERROR_KEY not in events else None
+        parts = events.split(TOKEN_IDS)
+        if len(parts) != n + 1 or ERROR_KEY in events:
+            return False
+        del parts[0]
+        ids = joined_ids([part.partition(b"]")[0] for part in parts])
         if ids is None:
             return False
         self.ids += ids
@@ -122,7 +124,8 @@ class VLLMReader:
                 self.n_events += 1
             if choice["finish_reason"] is not None:
                 self._ended(choice["finish_reason"])
-        self._usage = chunk.get("usage") or self._usage
+        if usage := chunk.get("usage"):
+            self._counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
 
     def _ended(self, reason: str) -> None:
         if reason not in FINISH:
@@ -132,10 +135,4 @@ class VLLMReader:
     def finish(self) -> Answer:
         if self._finish is None:
             raise AnswerError(Outcome.BAD_STREAM, "the answer ended without a finish reason")
-        usage = self._usage
-        return Answer(
-            bytes(self.ids),
-            self._finish,
-            usage.get("prompt_tokens"),
-            usage.get("completion_tokens"),
-        )
+        return Answer(bytes(self.ids), self._finish, *self._counts)

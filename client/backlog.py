@@ -32,10 +32,10 @@ class Backlog:
         return len(self._ids) - self._next
 
     def put(self, query_ids: Sequence[int], indexes: Sequence[int], due_ns: int) -> None:
-        """Take all queries of a test; they are due at `due_ns`."""
+        """Take all queries of a test; they are due at `due_ns`. After those that are left."""
         order = np.argsort(-self._lengths[np.array(indexes)], kind="stable").tolist()
-        self._ids = [query_ids[i] for i in order]
-        self._indexes = [indexes[i] for i in order]
+        self._ids = self._ids[self._next :] + [query_ids[i] for i in order]
+        self._indexes = self._indexes[self._next :] + [indexes[i] for i in order]
         self._due_ns, self._next = due_ns, 0
 
     def fill(self, workers: Sequence[WorkerProcess], limits: Sequence[int]) -> None:

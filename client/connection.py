@@ -148,20 +148,25 @@ class Connection:
             self._owner.drain.consider(self, exchange, now_ns)
 
     def look(self, exchange: Exchange) -> bool:
-        """Read what a drained stream has; False if there was nothing."""
-        try:
-            data = os.read(self.fd, READ_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._lost()
-            return True
-        exchange.last_ns = now_ns = monotonic_ns()
-        if exchange.put_aside(data):
-            self._read(exchange, b"", now_ns)
-        return True
+        """Read all that a drained stream has; False if there was nothing."""
+        found = False
+        while self.exchange is exchange:
+            try:
+                data = os.read(self.fd, READ_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            found = True
+            if not data:
+                self._lost()
+                break
+            exchange.last_ns = now_ns = monotonic_ns()
+            if exchange.put_aside(data):
+                self._read(exchange, b"", now_ns)
+            if len(data) < READ_BYTES:
+                break
+        return found
 
     def leave_loop(self) -> None:
         self._owner.reactor.forget(self.fd)

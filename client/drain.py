@@ -123,6 +123,7 @@ class Drain:
             self._tick = 0
 
     def _look(self, connection: Connection, exchange: Exchange) -> None:
+        now_ns = monotonic_ns()  # before it reads, so that the next look's wait is an upper bound
         if connection.exchange is exchange:
             found = connection.look(exchange)
             self._reads += found
@@ -130,7 +131,7 @@ class Drain:
         if connection.exchange is not exchange:  # it has ended, by this look or otherwise
             self._streams -= 1
             return
-        exchange.look_ns = now_ns = monotonic_ns()
+        exchange.look_ns = now_ns
         if not self._on or exchange.empty_looks > MAX_EMPTY_LOOKS:
             self._streams -= 1
             self._back(connection, exchange, now_ns)

@@ -16,9 +16,8 @@ from backends.base import AnswerError
 from core.outcome import Outcome
 
 MAX_HEAD = 64 * 1024
-EVENT_START = b"\r\ndata: {"  # behind the chunk's size
-EVENT_END = b"}\n\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
+EVENT_END = b"}\n\n\r\n"  # and of its chunk
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked")
 _CLOSE = re.compile(rb"\r\nconnection:[^\r]*close")
 _EVENT_STREAM = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream")
@@ -208,14 +207,16 @@ def _chunk_size(line: bytes) -> int:
 def plain_events(data: bytes, special: bytes) -> tuple[int, int]:
     """Bytes and number of the events at the front that are a chunk each, before a special one.
 
-    `data` begins with a chunk. JSON escapes line ends, so those in `data` are framing.
+    `data` begins with a chunk. JSON escapes line ends, so those in `data` are framing: three at each
+    event's end and one behind its chunk's size. So where there are four for each end, nothing else
+    is there, and no proxy has cut an event in two.
     """
     end = data.find(special)
     end = data.rfind(EVENT_END, 0, end if end >= 0 else len(data)) + len(EVENT_END)
     if end < len(EVENT_END):
         return 0, 0
     n = data.count(EVENT_END, 0, end)
-    return (end, n) if data.count(EVENT_START, 0, end) == n else (0, 0)
+    return (end, n) if data.count(b"\n", 0, end) == 4 * n else (0, 0)
 
 
 class EventSplitter:

@@ -17,35 +17,37 @@ class Outbox:
         self._reactor = reactor
         self._fd = fd
         self._messages = reactor.messages
-        self._full = False  # the pipe is; the reactor tells when it has room again
+        self._unsent = memoryview(b"")  # goes first, once the reactor says that the pipe has room
         self._on_broken = on_broken  # called when nobody reads any more
         self.put = self._messages.append
         reactor.turn_end = self.flush
 
     @property
     def empty(self) -> bool:
-        return not self._messages
+        return not self._messages and not self._unsent
 
     def flush(self) -> None:
         """Write what was put; called at the end of each turn of the loop."""
         messages = self._messages
-        if not messages or self._full:
+        if not messages or self._unsent:
             return
         data = messages[0] if len(messages) == 1 else b"".join(messages)
         messages.clear()
-        try:
-            written = os.write(self._fd, data)
-        except BlockingIOError:
-            written = 0
-        except BrokenPipeError:
-            self._on_broken()
-            return
-        if written < len(data):
-            messages.append(data[written:])
-            self._full = True
+        if self._write(memoryview(data)):
             self._reactor.watch(self._fd, self._resume, WRITE)
 
+    def _write(self, data: memoryview) -> bool:
+        """Write as much as the pipe takes; whether something is left."""
+        try:
+            data = data[os.write(self._fd, data) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._on_broken()
+            data = data[:0]
+        self._unsent = data
+        return len(data) > 0
+
     def _resume(self, mask: int) -> None:
-        self._reactor.forget(self._fd)
-        self._full = False
-        self.flush()
+        if not self._write(self._unsent):
+            self._reactor.forget(self._fd)  # the turn's end writes what was put in the meantime

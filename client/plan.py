@@ -24,7 +24,9 @@ from client.workers import (
 )
 from core.config import RunConfig
 
-HUNGRY_FACTOR = 4  # an engine that runs more than it is given at first may get up to this many times
+HUNGRY_FACTOR = (
+    4  # an engine that runs more than it is given at first may get up to this many times
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class ClientPool:
                     yield batch
                 else:
                     self._selector.unregister(source.results_fd)
+                    source.ended = True
                     source.lost = source.account is None
             else:
                 self._sampled(source)
@@ -109,8 +110,11 @@ class ClientPool:
     def _given_up(self) -> Iterator[Batch]:
         """Queries that no worker will report."""
         for worker in self.workers:
-            if worker.lost and worker.open:
-                yield worker.fail_open(Outcome.WORKER_LOST, worker.obituary())
+            # Not before all is read that it has written, or some would be reported twice.
+            if worker.lost and worker.ended and worker.open:
+                with self._lock:
+                    batch = worker.fail_open(Outcome.WORKER_LOST, worker.obituary())
+                yield batch
         if len(self._backlog):
             lost = all(worker.lost for worker in self.workers)
             if lost or self._cancelled:
@@ -134,6 +138,12 @@ class ClientPool:
                 with self._lock:
                     worker.command(COMMAND.pack(replica, 0, SET_LIMIT, share(limit, n, i)))
 
+    def take_samples(self) -> list[ReplicaSample]:
+        """What the engines have said since the last call; for one thread, which may be any."""
+        taken = self.samples[:]
+        del self.samples[: len(taken)]
+        return taken
+
     def cancel(self) -> None:
         """Make every worker end its queries with CANCELLED."""
         with self._lock:
@@ -143,6 +153,7 @@ class ClientPool:
 
     def close(self, timeout_s: float = 5.0) -> list[WorkerAccount]:
         """End the workers and return the accounts of themselves that those left who could."""
+        self._pacing = None  # they take no more commands
         for worker in self.workers:
             with suppress(OSError):
                 os.close(worker.commands_fd)

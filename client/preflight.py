@@ -17,15 +17,11 @@ from typing import Literal
 
 from core.config import RunConfig
 from core.errors import SetupError
+from core.limits import EPHEMERAL, Limits, parse_limits
 
 RESERVED_FILES = 32  # of a worker's descriptors: pipes, the event loop, libraries
 STREAM_BYTES = 60_000  # of a worker, for each open request
 MEMORY_SHARE = 0.5  # of what is available, beyond which we warn
-EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
-TRACKED_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
-TRACKED = Path("/proc/sys/net/netfilter/nf_conntrack_count")
-MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +36,6 @@ class Finding:
     @property
     def sentence(self) -> str:
         return f"{self.what}: {self.value}: {self.remedy}"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """This machine's facts. None: unknown, or not limited."""
-
-    files: int | None  # descriptors that a process may have
-    ports: int | None  # for connections to one address and port
-    somaxconn: int | None  # connections that a server here may keep waiting for its accept
-    tracked_left: int | None  # connections that the firewall can still remember
-    memory: int | None  # bytes available
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +114,7 @@ def require_room(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def read_limits() -> Limits:
     """This machine's facts."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # workers raise theirs to the hard one
-    first_last = _numbers(EPHEMERAL)
-    tracked, tracked_max = _numbers(TRACKED), _numbers(TRACKED_MAX)
-    return Limits(
-        files=None if files == resource.RLIM_INFINITY else files,
-        ports=first_last[1] - first_last[0] + 1 if len(first_last) == 2 else None,
-        somaxconn=next(iter(_numbers(SOMAXCONN)), None),
-        tracked_left=tracked_max[0] - tracked[0] if tracked and tracked_max else None,
-        memory=_available(_read(MEMORY)),
-    )
+    return parse_limits(None if files == resource.RLIM_INFINITY else files, _read)
 
 
 def _files(need: Connections, limits: Limits) -> Iterator[Finding]:
@@ -210,13 +187,3 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
-
-
-def _numbers(path: Path) -> list[int]:
-    words = _read(path).split()
-    return [int(word) for word in words] if all(word.isdigit() for word in words) else []
-
-
-def _available(meminfo: str) -> int | None:
-    lines = (line.split() for line in meminfo.splitlines())
-    return next((int(line[1]) * 1024 for line in lines if line[:1] == ["MemAvailable:"]), None)

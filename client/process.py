@@ -71,7 +71,8 @@ class WorkerProcess:
         self.open: dict[int, tuple[int, int]] = {}  # query id -> (index, due_ns)
         self.account: WorkerAccount | None = None
         self.ready = False
-        self.lost = False
+        self.lost = False  # it died: no more queries for it
+        self.ended = False  # it has written nothing that was not read, and will not
         self._started: set[int] = set()  # of these, the ones whose first token was reported
         # Room for the largest message; ids beyond max_tokens fail the query before they get here.
         self._buffer = bytearray(PIPE_BYTES + 4 * spec.max_tokens + HEADER.size + RECORD_SIZE)

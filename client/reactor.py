@@ -23,6 +23,7 @@ class Reactor:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._forgotten: set[int] = set()  # in this turn
         self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of due_ns, number, ...
         self._number = count()
         self._stopped = False
@@ -43,6 +44,7 @@ class Reactor:
         """Stop watching; before the descriptor is closed."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def at(self, due_ns: int, callback: Callable[[], None]) -> None:
         """Call back once, at `due_ns` or up to a millisecond later."""
@@ -64,6 +66,7 @@ class Reactor:
     def run(self, pause_s: float = 0.0) -> None:
         """Turn until stopped. A pause before each turn gathers more for it, where no time counts."""
         poll, handlers, timers = self._epoll.poll, self._handlers, self._timers
+        forgotten = self._forgotten
         messages = self.messages
         now_ns = monotonic_ns()
         while not self._stopped:
@@ -71,10 +74,12 @@ class Reactor:
                 sleep(pause_s)
             ready = poll(max(0, timers[0][0] - now_ns) / 1e9 if timers else None)
             start_ns = monotonic_ns()
+            forgotten.clear()
             for fd, mask in ready:
-                handler = handlers.get(fd)  # None: closed by a handler before it in this turn
-                if handler is not None:
-                    handler(mask)
+                # A number that was forgotten in this turn may be another descriptor's by now. Events
+                # found before are not for that one; its own will be found in the next turn.
+                if fd not in forgotten:
+                    handlers[fd](mask)
             while timers and timers[0][0] <= start_ns:
                 heappop(timers)[2]()
             if messages:

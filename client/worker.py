@@ -76,7 +76,7 @@ class Worker:
         self._busy = BusyMeter()
         self._gaps = GapCounter()
         self._stalls = GapCounter()
-        self._ending = False
+        self._cancelled = False
         self._rest = b""
         # What connections and drain use.
         self.gap = self._gaps.add
@@ -117,11 +117,13 @@ class Worker:
         self._rest = data[whole:]
         for query_id, due_ns, index, value in COMMAND.iter_unpack(data[:whole]):
             if index == CANCEL_ALL:
-                self._cancel_all()
+                self._cancelled = True
             elif index == SET_LIMIT:
                 self._replicas[query_id].limit = value
             else:
                 self._waiting.append((query_id, due_ns, index))
+        if self._cancelled:  # what was on its way to us is cancelled as well
+            self._cancel_all()
         self._pump()
 
     def _pump(self) -> None:
@@ -155,7 +157,10 @@ class Worker:
         if replica.idle:
             connection, _ = replica.idle.popitem()
             self._send_on(connection, exchange)
-            return
+        else:
+            self._send_on_new(replica, exchange)
+
+    def _send_on_new(self, replica: Replica, exchange: Exchange) -> None:
         connection = exchange.connection = Connection(self, replica, exchange)
         exchange.last_ns = monotonic_ns()  # since when it has been connecting
         try:
@@ -166,9 +171,7 @@ class Worker:
     def _send_on(self, connection: Connection, exchange: Exchange) -> None:
         start, end = self._offsets[exchange.index], self._offsets[exchange.index + 1]
         exchange.connection = connection
-        connection.send(
-            exchange, self._heads[connection.replica.number], self._bodies[start:end]
-        )
+        connection.send(exchange, self._heads[connection.replica.number], self._bodies[start:end])
 
     # What connections report ----------------------------------------------------------------------
 
@@ -220,7 +223,8 @@ class Worker:
             self._pump()
 
     def send_again(self, exchange: Exchange) -> None:
-        self._send(exchange, self._replicas[exchange.replica])
+        # Another idle connection may be as old, and there is no third attempt.
+        self._send_on_new(self._replicas[exchange.replica], exchange)
 
     # Now and then ---------------------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class RunConfig:
     timeouts: Timeouts = field(default_factory=Timeouts)
     backend: str = "auto"
     server_urls: tuple[str, ...] = ()
+    warmup: int = 2  # requests to each replica before the run
     max_samples: int | None = None
     num_workers: int | None = None  # None: chosen from cores, replicas and rate
     max_concurrency: int | None = None  # over all replicas; None: the backend's own number for each
@@ -86,12 +87,20 @@ class RunConfig:
             ("--max-concurrency", self.max_concurrency),
         ):
             require(value is None or value >= 1, flag, value, "at least 1")
+        require(self.warmup >= 0, "--warmup", self.warmup, "0 (off) or more requests")
         drain = self.drain_ms
         require(
             drain is None or drain == 0 or MIN_DRAIN_MS <= drain <= MAX_DRAIN_MS,
             "--drain",
             drain,
             f"auto, off, or {MIN_DRAIN_MS} to {MAX_DRAIN_MS} milliseconds",
+        )
+        silence_ms = 1e3 * self.timeouts.between_tokens_s
+        require(
+            (drain or 0) < silence_ms / 2,
+            "--drain",
+            drain,
+            f"under half of --between-tokens-timeout ({silence_ms:g} ms)",
         )
 
     @property

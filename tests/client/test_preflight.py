@@ -10,7 +10,6 @@ from client.preflight import (
     RESERVED_FILES,
     STREAM_BYTES,
     Connections,
-    Limits,
     check,
     offline_connections,
     read_limits,
@@ -20,6 +19,7 @@ from client.preflight import (
 )
 from core.config import RunConfig
 from core.errors import SetupError
+from core.limits import Limits
 from options import parse_options
 
 NOTHING = Limits(None, None, None, None, None)

@@ -22,13 +22,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"core"},
     "client": {"core", "backends", "telemetry"},
     "sut": {"core", "dataset", "client"},
-    "results": {"core"},
+    "results": {"core", "telemetry"},
     "report": {"core", "results"},
     "accuracy": {"core", "dataset", "results", "backends"},
-    "telemetry": {"core"},
+    "telemetry": {"core", "backends"},
     "cluster": {"core"},
+    "server": {"core"},
     "submission": {"results", "accuracy", "core"},
-    "options": {"core"},
+    "options": {"core", "backends"},
     "judge": {"core", "results", "accuracy"},
 }
 for top in (

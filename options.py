@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from backends.detect import parse_url
 from core.audit import AUDITS
 from core.config import RunConfig, Sampling, Scoring, Timeouts
 from core.errors import ConfigError
@@ -50,6 +51,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--server-url",
         action="append",
         help="an engine; repeat, or separate by commas, for replicas",
+    )
+    add(
+        "--servers",
+        type=Path,
+        metavar="FILE",
+        help="engines, one URL a line, as run_server.sh writes it; # begins a comment",
+    )
+    add(
+        "--warmup",
+        type=int,
+        default=2,
+        metavar="N",
+        help="requests to each replica before the run, unlike the dataset's (default 2; 0: none)",
     )
     add("--max-tokens", "--max-new-tokens", type=int, help="most tokens to generate per query")
     add("--temperature", type=float, help="sampling temperature (default 1)")
@@ -136,7 +150,8 @@ def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
             total_s=args.total_timeout,
         ),
         backend=args.backend,
-        server_urls=_urls(args.server_url or []),
+        server_urls=_urls(args.server_url or [], args.servers),
+        warmup=args.warmup,
         max_samples=args.max_samples,
         num_workers=args.num_workers,
         max_concurrency=args.max_concurrency,
@@ -148,7 +163,9 @@ def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
         calibrate=args.calibrate,
     )
     if config.backend == "embedded" and config.server_urls:
-        raise ConfigError("--backend embedded starts its own engine: leave --server-url out")
+        raise ConfigError(
+            "--backend embedded starts its own engine: leave --server-url and --servers out"
+        )
     _check_combination(config)
     return config, args.dry_run
 
@@ -188,11 +205,33 @@ def _scoring(args: argparse.Namespace, demonstration: bool) -> Scoring:
     )
 
 
-def _urls(values: Sequence[str]) -> tuple[str, ...]:
-    urls = tuple(url.strip() for value in values for url in value.split(",") if url.strip())
+def _urls(values: Sequence[str], servers: Path | None) -> tuple[str, ...]:
+    """The replicas of --server-url and then of --servers. Raises ConfigError."""
+    urls = [url.strip() for value in values for url in value.split(",") if url.strip()]
     if len(set(urls)) != len(urls):
         raise ConfigError(f"--server-url {','.join(urls)}: a replica is named twice")
-    return urls
+    if servers is not None:
+        urls += _servers(servers, urls)
+    return tuple(urls)
+
+
+def _servers(path: Path, named: Sequence[str]) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--servers {path}: cannot be read: {error}") from None
+    found: list[str] = []
+    for number, line in enumerate(lines, 1):
+        url = line.partition("#")[0].strip()
+        if url:
+            where = f"--servers {path}, line {number}:"
+            parse_url(url, where)
+            if url in found or url in named:
+                raise ConfigError(f"{where} {url}: a replica is named twice")
+            found.append(url)
+    if not found:
+        raise ConfigError(f"--servers {path}: no URL in it: is run_server.sh still starting?")
+    return found
 
 
 def _sampling(args: argparse.Namespace, demonstration: bool) -> Sampling:

@@ -28,7 +28,8 @@ from accuracy.perplexity_pieces import (
     rolling_windows,
 )
 from accuracy.perplexity_tokens import Served, load_served, load_tokenizer
-from backends.detect import EngineInfo, describe, resolve
+from backends.detect import describe, resolve
+from backends.info import EngineInfo
 from core.errors import ConfigError, HarnessError, RunError
 
 PROBE_TIMEOUT_S = 5.0

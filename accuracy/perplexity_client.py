@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
-from backends.detect import EngineInfo
+from backends.info import EngineInfo
 from core.errors import ConfigError, RunError
 from core.rules import VOCABULARY
 

@@ -5,29 +5,19 @@ from __future__ import annotations
 import json
 import re
 import socket
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from backends.info import EngineInfo, sglang_info, vllm_info
+from backends.pages import fetch
 from core.errors import ConfigError, SetupError
 
 DEFAULT_URL = "http://localhost:30000"
+# vLLM in development mode first looks at the whole machine for it, once.
+VLLM_CONFIG, VLLM_CONFIG_TIMEOUT_S = "/server_info?config_format=json", 20.0
 # An engine's description may hold what nobody should find in a run folder.
 SECRET = re.compile(r"api_key|secret|password|hf_token|authorization", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What one replica says it is. None where it does not say."""
-
-    url: str
-    kind: str  # a key of BACKENDS
-    version: str | None
-    model: str | None
-    context_length: int | None
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +30,17 @@ class Address:
     port: int
 
 
-def parse_url(url: str) -> tuple[str, int]:
-    """Host and port of a replica's URL. Raises ConfigError."""
+def parse_url(url: str, where: str = "--server-url") -> tuple[str, int]:
+    """Host and port of a replica's URL. Raises ConfigError, which says `where` the URL stands."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
         port = parts.port
     except ValueError:
-        raise ConfigError(f"--server-url {url}: the port is not a number up to 65535") from None
+        raise ConfigError(f"{where} {url}: the port is not a number up to 65535") from None
     if parts.scheme != "http":
-        raise ConfigError(
-            f"--server-url {url}: only http:// is supported, engines serve plain HTTP"
-        )
+        raise ConfigError(f"{where} {url}: only http:// is supported, engines serve plain HTTP")
     if not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-        raise ConfigError(f"--server-url {url}: expected http://HOST:PORT and nothing else")
+        raise ConfigError(f"{where} {url}: expected http://HOST:PORT and nothing else")
     return parts.hostname, port or 80
 
 
@@ -72,40 +60,42 @@ def resolve(url: str) -> Address:
 def describe(address: Address, timeout_s: float) -> EngineInfo:
     """Ask the engine at `address` what it is. Raises SetupError when nothing usable answers."""
     model_info = _first(address, ("/model_info", "/get_model_info"), timeout_s)
+    models = get_json(address, "/v1/models", timeout_s)
     if model_info is not None:
-        return _describe_sglang(address, model_info, timeout_s)
-    version = _first(address, ("/version",), timeout_s)
-    models = _first(address, ("/v1/models",), timeout_s)
+        server = _first(address, ("/server_info", "/get_server_info"), timeout_s)
+        return sglang_info(
+            address.url, without_secrets(model_info), without_secrets(server), models
+        )
+    version = get_json(address, "/version", timeout_s)
     if version is None and models is None:
         raise SetupError(
             f"{address.url}: something answers, but it is neither SGLang nor vLLM: "
             "check the address, or name the engine with --backend"
         )
-    return _describe_vllm(address, version or {}, models or {})
-
-
-def _describe_sglang(address: Address, model: dict[str, Any], timeout_s: float) -> EngineInfo:
-    server = _first(address, ("/server_info", "/get_server_info"), timeout_s) or {}
-    return EngineInfo(
-        url=address.url,
-        kind="sglang",
-        version=server.get("version"),
-        model=model.get("model_path"),
-        context_length=server.get("context_length"),
-        details={"model_info": without_secrets(model), "server_info": without_secrets(server)},
+    config = without_secrets(_vllm_config(address))
+    return vllm_info(
+        address.url, version, without_secrets(models), _metrics(address, timeout_s), config
     )
 
 
-def _describe_vllm(address: Address, version: dict[str, Any], models: dict[str, Any]) -> EngineInfo:
-    served = (models.get("data") or [{}])[0]
-    return EngineInfo(
-        url=address.url,
-        kind="vllm",
-        version=version.get("version"),
-        model=served.get("id"),
-        context_length=served.get("max_model_len"),
-        details={"models": without_secrets(models)},
-    )
+def _metrics(address: Address, timeout_s: float) -> bytes:
+    """The page with the engine's figures; empty where it has none or is too slow with it."""
+    try:
+        status, page = fetch(f"{address.url}/metrics", timeout_s)
+    except OSError:
+        return b""
+    return page if status == 200 else b""
+
+
+def _vllm_config(address: Address) -> dict[str, Any] | None:
+    """What vLLM says in development mode; a slow answer is none, as it is only a nicety."""
+    try:
+        found = get_json(address, VLLM_CONFIG, VLLM_CONFIG_TIMEOUT_S)
+    except SetupError:
+        return None
+    if found is not None:
+        found.pop("system_env", None)  # a list of all that is installed there
+    return found
 
 
 def without_secrets(value: Any) -> Any:
@@ -131,18 +121,15 @@ def _first(address: Address, paths: tuple[str, ...], timeout_s: float) -> dict[s
 
 def get_json(address: Address, path: str, timeout_s: float) -> dict[str, Any] | None:
     """GET a JSON object; None for any other answer. Raises SetupError when nothing answers."""
-    # No proxy from the environment: the measurement talks to the engine directly, so do we.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(address.url + path, timeout=timeout_s) as answer:
-            found = json.loads(answer.read())
-    except urllib.error.HTTPError:
-        return None
-    except ValueError:
-        return None
+        status, body = fetch(address.url + path, timeout_s)
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise SetupError(
             f"no engine answers at {address.url} ({reason}): start one, or correct --server-url"
         ) from None
+    try:
+        found = json.loads(body) if status == 200 else None
+    except ValueError:
+        return None
     return found if isinstance(found, dict) else None

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from backends import create_backend
 from backends.base import Backend
-from backends.detect import DEFAULT_URL, Address, EngineInfo, describe, resolve
+from backends.detect import DEFAULT_URL, Address, describe, resolve
 from backends.embedded import embedded_engine
+from backends.info import EngineInfo, differences
+from backends.pages import at_once
 from core.config import RunConfig
 from core.errors import ConfigError, SetupError
+from core.rules import VOCABULARY
 
 PROBE_TIMEOUT_S = 5.0
 
@@ -30,6 +33,11 @@ class Engines:
         return min(lengths, default=None)
 
     @property
+    def vocabulary(self) -> int:
+        """The number of ids that every replica knows; gpt-oss's where none says."""
+        return min((info.vocabulary for info in self.infos if info.vocabulary), default=VOCABULARY)
+
+    @property
     def model(self) -> str | None:
         return self.infos[0].model
 
@@ -38,10 +46,25 @@ class Engines:
         return tuple(info.version or "" for info in self.infos)
 
     @property
-    def stream_interval(self) -> int:
-        """Tokens of a stream's event; 1 where the engine does not say (vLLM)."""
-        server = self.infos[0].details.get("server_info") or {}
-        return max(1, int(server.get("stream_interval") or 1))
+    def urls(self) -> tuple[str, ...]:
+        return tuple(address.url for address in self.addresses)
+
+    @property
+    def stream_interval(self) -> int | None:
+        """Tokens of a stream's event, the fewest of any replica; None where none says."""
+        intervals = (info.stream_interval for info in self.infos)
+        return min((number for number in intervals if number), default=None)
+
+    @property
+    def prefix_caching(self) -> bool | None:
+        """Whether any replica has a prefix cache; None where none has, but not all say so."""
+        said = {info.prefix_caching for info in self.infos}
+        return True if True in said else None if None in said else False
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """In what the replicas are not alike, a sentence each."""
+        return differences(self.infos)
 
     @property
     def title(self) -> str:
@@ -76,7 +99,7 @@ def open_engines(config: RunConfig, say: Callable[[str], None]) -> Iterator[Engi
 def probe(urls: Sequence[str], name: str) -> Engines:
     """Ask every replica what it is; all must speak one dialect."""
     addresses = tuple(resolve(url) for url in urls)
-    infos = tuple(describe(address, PROBE_TIMEOUT_S) for address in addresses)
+    infos = tuple(at_once(lambda address: describe(address, PROBE_TIMEOUT_S), addresses))
     kinds = {info.kind for info in infos}
     if len(kinds) > 1:
         raise ConfigError(f"--server-url: the replicas are of different kinds: {sorted(kinds)}")

@@ -116,6 +116,7 @@ def _command(workload: Workload, size: int, urls: Sequence[str], folder: Path) -
         "--output-dir": output,
         "--server-url": ",".join(urls),
         "--max-tokens": workload.max_tokens,
+        "--warmup": 0,  # or the engine's log has more than the measured queries
     }
     if workload.in_flight is not None:
         options["--max-concurrency"] = workload.in_flight

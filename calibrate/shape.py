@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from backends.engines import Engines
 from core.config import RunConfig
@@ -16,19 +14,18 @@ class Shape:
 
     dialect: str = "vllm"  # or "sglang"
     replicas: int = 1
-    stream_interval: int = 1  # tokens of an event; vLLM does not say
+    stream_interval: int = 1  # tokens of an event; vLLM says it in development mode only
     incremental: bool = False  # SGLang streams deltas
 
 
 def shape_of(engines: Engines) -> Shape:
     """The shape of engines that have said what they are."""
     dialect = "sglang" if engines.backend.name == "sglang" else "vllm"
-    server: Mapping[str, Any] = engines.infos[0].details.get("server_info") or {}
     return Shape(
         dialect,
         len(engines.addresses),
-        engines.stream_interval,
-        bool(server.get("incremental_streaming_output")),
+        engines.stream_interval or 1,
+        bool(engines.infos[0].incremental_streaming),
     )
 
 

@@ -82,7 +82,7 @@ async def start(args: argparse.Namespace, stop: Callable[[int], None], out: int)
     else:
         generator = await asyncio.get_running_loop().run_in_executor(None, _model, args)
     dialects = [dialect(generator.card) for dialect in DIALECTS[args.dialect]]
-    options = Options(args.keep_alive, args.fault, args.split, args.ping)
+    options = Options(args.keep_alive, args.fault, args.split, args.ping, args.dev_mode)
     server = Server(generator, dialects, options, stop)
     url = await server.listen(args.host, args.port)
     if isinstance(generator, Model):
@@ -96,7 +96,16 @@ async def start(args: argparse.Namespace, stop: Callable[[int], None], out: int)
 
 def _clock(args: argparse.Namespace) -> Clock:
     name = args.served_name or "clock"
-    card = Card(name, "clock", args.context, args.vocab, args.chunk, args.incremental)
+    card = Card(
+        name,
+        "clock",
+        args.context,
+        args.vocab,
+        args.chunk,
+        args.incremental,
+        args.max_running,
+        args.prefix_cache,
+    )
     return Clock(card, Pace(args.ttft_ms, args.itl_ms, args.chunk, args.osl), args.max_running)
 
 

@@ -20,6 +20,8 @@ class Card:
     vocab: int
     stream_interval: int = 1
     incremental: bool = False  # SGLang: stream deltas instead of all ids so far
+    max_running: int | None = None  # answers at once; None: no limit
+    prefix_cache: bool = False  # only counts: the answers come no faster
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,9 @@ class Model:
         """The context is what is asked for, what the model knows, or what the cache holds."""
         longest = min(context, self._config.max_position_embeddings, self.capacity - 2 * PAGE)
         vocab = self._config.vocab_size
-        self.card = Card(name, "model", longest, vocab, incremental=incremental)
+        self.card = Card(
+            name, "model", longest, vocab, incremental=incremental, max_running=self.max_running
+        )
 
     def cost(self, asked: Asked) -> int:
         """Tokens of cache, whole pages, and one page to spare."""

@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     kinds = parser.add_subparsers(dest="kind", required=True)
     _add_clock(kinds.add_parser("clock", parents=[shared], help="keeps time instead of thinking"))
     # Its flags are the compiled program's own: engine.__main__ hands them over unread.
-    kinds.add_parser("fast", help="the clock, compiled: same flags less the faults, --replicas N")
+    kinds.add_parser("fast", help="the clock, compiled: fewer flags, and --replicas N")
     _add_model(kinds.add_parser("model", parents=[shared], help="a tiny GPT-OSS on CPU"))
     return parser.parse_args(argv)
 
@@ -35,6 +35,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     add("--served-name", help="the model's name (default: clock, or the folder's name)")
     add("--incremental", action="store_true", help="SGLang streams deltas, not all ids so far")
     add("--keep-alive", type=float, default=5.0, metavar="S", help="idle limit; 0: none")
+    add("--dev-mode", action="store_true", help="vLLM has /reset_prefix_cache and /server_info")
     add("--until-stdin-closes", action="store_true", help="exit when stdin reaches its end")
     add("--truth", type=Path, metavar="FILE", help="write the truth log as JSON lines at exit")
     form = "KIND[:every=N][:after=K][:at=T]"
@@ -52,6 +53,7 @@ def _add_clock(parser: argparse.ArgumentParser) -> None:
     add("--max-running", type=_natural, metavar="N", help="answers at once, others queue")
     add("--context", type=_natural, default=131_072, metavar="N", help="tokens, prompt and answer")
     add("--vocab", type=_natural, default=201_088, metavar="N")
+    add("--prefix-cache", action="store_true", help="count prompts seen before as cached")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

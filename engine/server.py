@@ -18,6 +18,7 @@ from engine.answer import Answer, Dialect, Truth
 from engine.asked import Asked, Refused
 from engine.connection import Connection
 from engine.faults import Fault, FaultyAnswer
+from engine.prefixes import PrefixCounter
 from engine.vllm_dialect import metrics
 from engine.wire import TEXT, Pages, json_response, response
 
@@ -37,6 +38,7 @@ class Options:
     faults: Sequence[Fault] = ()
     split: int = 0  # bytes per send; 0: whole writes
     ping: bool = False
+    dev_mode: bool = False  # vLLM's
 
 
 class Server:
@@ -54,6 +56,7 @@ class Server:
             self._pages |= dialect.pages()
         self._waiting: OrderedDict[Answer, None] = OrderedDict()  # its first is found at once
         self._running: dict[Answer, int] = {}  # with its cost
+        self._prefixes = PrefixCounter() if generator.card.prefix_cache else None
         self._spent = self._number = self._prompt_tokens = self._generated_tokens = 0
         self._ends: Counter[str | None] = Counter()
         self._healthy = True
@@ -84,6 +87,8 @@ class Server:
             return connection.done()
         truth.prompt_tokens, truth.prompt_sum = len(asked.prompt), sum(asked.prompt)
         self._prompt_tokens += len(asked.prompt)
+        if self._prefixes:
+            self._prefixes.take(asked.prompt)
         answer = connection.answer = self._answer(connection, dialect, asked, truth)
         self._waiting[answer] = None
         answer.begin()
@@ -145,7 +150,11 @@ class Server:
         }
         if "vllm" in dialects:
             pages["GET", "/metrics"] = self._metrics
+            if self.options.dev_mode:
+                pages["POST", "/reset_prefix_cache"] = self._reset_cache
+                pages["GET", "/server_info"] = self._vllm_config  # SGLang's wins where both are
         if "sglang" in dialects:
+            pages["GET", "/v1/loads"] = self._loads
             pages["POST", "/flush_cache"] = self._flush
             pages["POST", "/abort_request"] = self._abort
         return pages
@@ -161,14 +170,39 @@ class Server:
             "num_requests_waiting": len(self._waiting),
             "prompt_tokens_total": self._prompt_tokens,
             "generation_tokens_total": self._generated_tokens + open_tokens,
-            "prefix_cache_queries_total": 0,
-            "prefix_cache_hits_total": 0,
+            "prefix_cache_queries_total": self._prefixes.queries if self._prefixes else 0,
+            "prefix_cache_hits_total": self._prefixes.hits if self._prefixes else 0,
         }
-        return metrics(self._generator.card.model, values, self._ends)
+        return metrics(self._generator.card, values, self._ends)
+
+    def _reset_cache(self, _: bytes) -> bytes:
+        """vLLM's: it says 200 whether it could or not."""
+        if self._prefixes and not self._running:
+            self._prefixes.forget()
+        return response(200)
+
+    def _vllm_config(self, _: bytes) -> bytes:
+        card = self._generator.card
+        config = {
+            "model_config": {"max_model_len": card.context, "dtype": "torch.bfloat16"},
+            "cache_config": {"enable_prefix_caching": card.prefix_cache},
+            "scheduler_config": {
+                "max_num_seqs": card.max_running,
+                "stream_interval": card.stream_interval,
+            },
+        }
+        return json_response(200, {"vllm_config": config, "vllm_env": {}, "system_env": {}})
+
+    def _loads(self, _: bytes) -> bytes:
+        running, waiting = len(self._running), len(self._waiting)
+        rank = {"dp_rank": 0, "num_running_reqs": running, "num_waiting_reqs": waiting}
+        return json_response(200, {"loads": [rank]})
 
     def _flush(self, _: bytes) -> bytes:
         if self._running or self._waiting:
             return response(400, b"Requests are pending or running.\n", TEXT)
+        if self._prefixes:
+            self._prefixes.forget()
         return response(200, b"Cache flushed.\n", TEXT)
 
     def _abort(self, body: bytes) -> bytes:

@@ -93,6 +93,8 @@ class SGLang:
             "version": f"{VERSION}+{card.kind}",
             "stream_interval": card.stream_interval,
             "incremental_streaming_output": card.incremental,
+            "disable_radix_cache": not card.prefix_cache,
+            "max_running_requests": card.max_running,
             "tp_size": 1,
             "dp_size": 1,
         }

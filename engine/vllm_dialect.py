@@ -141,10 +141,12 @@ class Completion:
         return b'],"usage":%b}' % orjson.dumps(usage)
 
 
-def metrics(model: str, gauges: Mapping[str, int], ends: Counter[str | None]) -> bytes:
+def metrics(card: Card, gauges: Mapping[str, int], ends: Counter[str | None]) -> bytes:
     """The Prometheus text of GET /metrics."""
-    label = f'engine="0",model_name="{model}"'
-    lines = [f"vllm:{name}{{{label}}} {value}.0" for name, value in gauges.items()]
+    label = f'engine="0",model_name="{card.model}"'
+    cache = f'cache_dtype="auto",enable_prefix_caching="{card.prefix_cache}",engine="0"'
+    lines = [f"vllm:cache_config_info{{{cache}}} 1.0"]
+    lines += [f"vllm:{name}{{{label}}} {value}.0" for name, value in gauges.items()]
     for end in ("stop", "length", "abort", "error"):
         name = f'vllm:request_success_total{{{label},finished_reason="{end}"}}'
         lines.append(f"{name} {ends[end]}.0")

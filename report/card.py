@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from report.engines import engines_row
 from report.harness import draining_row, headroom_row, replicas_row
 from report.layout import INDENT, MS, WIDTH, flow, percent
 from results.latency import Distribution
@@ -29,6 +30,8 @@ def render_card(summary: Summary, engine: str, run_dir: str) -> str:
         *headroom_row(summary),
         *_failures(summary),
         *replicas_row(summary),
+        *engines_row(summary),
+        *_left_open(summary),
         *_verdict(summary),
         f"run folder  {run_dir}",
         _rule(""),
@@ -114,6 +117,11 @@ def _failures(summary: Summary) -> Iterator[str]:
             yield f"         {reason[: WIDTH - 9]}"
     for url, reason in summary.replicas_out.items():
         yield f"  replica {url} was taken out: {reason}"[:160]
+
+
+def _left_open(summary: Summary) -> Iterator[str]:
+    for url, count in summary.left_open.items():
+        yield from flow("left open", f"{url} still has {count} requests, perhaps of others")
 
 
 def _verdict(summary: Summary) -> Iterator[str]:

@@ -23,15 +23,17 @@ def build_manifest(
     config: RunConfig,
     dataset: dict[str, Any],
     engines: Sequence[dict[str, Any]],
+    preparation: dict[str, Any],
     loadgen: dict[str, Any],
 ) -> dict[str, Any]:
-    """Collect the manifest; `dataset`, `engines` and `loadgen` are what those rooms say of theirs."""
+    """Collect the manifest; the arguments after `config` are what their rooms say of theirs."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "config": plain(asdict(config)),
         "dataset": dataset,
         "engines": list(engines),
+        "preparation": preparation,
         "loadgen": loadgen,
         "software": {"python": platform.python_version(), "git": git_revision(), **versions()},
         "host": host(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from core.account import ProcessAccount, WorkerAccount
 from core.check import Check
 from core.config import RunConfig
 from core.outcome import Outcome
+from results.engine_rules import EngineFacts, reasons_engines
+from results.engines import NO_SAMPLES, EngineLoads, Samples, engine_loads
 from results.headroom import Headroom, judge_headroom
 from results.latency import (
     Distribution,
@@ -56,6 +58,9 @@ class Execution:
     loadgen: ProcessAccount
     urls: tuple[str, ...]  # of the replicas, by their numbers
     accuracy_log_complete: bool
+    said: EngineFacts = field(default_factory=EngineFacts)
+    samples: Samples = field(default_factory=lambda: NO_SAMPLES)  # of the engines, and around it
+    left_open: dict[str, int] = field(default_factory=dict)  # URL -> requests, after a bad end
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,9 @@ class Summary:
     handover_ns: float | None  # by how much LoadGen sees first tokens later than the client
     due_times_exact: bool
     headroom: Headroom
+    engine_said: EngineFacts
+    engines: EngineLoads
+    left_open: dict[str, int]  # requests that engines still had well after a run that broke off
     replicas: tuple[ReplicaShare, ...]
     replicas_out: dict[str, str]
     loadgen_warnings: tuple[str, ...]
@@ -135,6 +143,7 @@ def summarise(
     timed = config.scenario.is_timed
     failures = _failures(records)
     headroom = _headroom(config, execution, records)
+    loads = _engine_loads(execution, records)
     facts = Facts(
         interrupted=execution.interrupted,
         crash=execution.crash,
@@ -149,7 +158,10 @@ def summarise(
         failures=failures,
         token_rate_difference=_rate_difference(config, records, log, tokens),
         invalid_reasons=tuple(log.invalid_reasons()),
-        unofficial_reasons=unofficial_reasons,
+        unofficial_reasons=(
+            *reasons_engines(config, execution.said, loads, records),
+            *unofficial_reasons,
+        ),
         accuracy=config.accuracy,
         audit=config.audit is not None,
         check=judged.check,
@@ -187,6 +199,9 @@ def summarise(
         handover_ns=_handover(log, Distribution.of(first_tokens), failures),
         due_times_exact=_due_times_exact(execution, log),
         headroom=headroom,
+        engine_said=execution.said,
+        engines=loads,
+        left_open=execution.left_open,
         replicas=replica_shares(records, execution.urls),
         replicas_out=_replicas_out(execution.workers),
         loadgen_warnings=log.warnings,
@@ -205,6 +220,13 @@ def _headroom(config: RunConfig, execution: Execution, records: Records) -> Head
         max_concurrency=config.max_concurrency,
         by_answers=config.accuracy or config.audit is not None,
     )
+
+
+def _engine_loads(execution: Execution, records: Records) -> EngineLoads:
+    begin_ns, end_ns = (
+        (int(records["due_ns"].min()), int(records["done_ns"].max())) if len(records) else (0, 0)
+    )
+    return engine_loads(execution.samples, execution.urls, begin_ns, end_ns)
 
 
 def _failures(records: Records) -> dict[str, int]:

@@ -41,6 +41,8 @@ async def serve(orders: Orders) -> None:
     polling = asyncio.create_task(poll(replicas, orders.interval_s))
     await ended.wait()
     polling.cancel()
+    for replica in replicas:
+        await replica.close()
 
 
 def main() -> int:

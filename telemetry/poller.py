@@ -101,6 +101,16 @@ class Replica:
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
         return None
 
+    async def close(self) -> None:
+        """Let go of its connection, and wait until that is done."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._connecting
+        if self._connection is not None:
+            self._connection.close()
+        await asyncio.sleep(0)
+
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):  # TimeoutError is one

@@ -87,6 +87,7 @@ def command_line(mode: str, output: Path, *flags: str) -> list[str]:
         mode,
         "--output-dir",
         str(output),
+        *("--warmup", "0"),  # so that an engine's truth is about the measured queries alone
         *flags,
     ]
 

@@ -59,6 +59,53 @@ def test_server_urls_by_comma_or_repeated() -> None:
     assert config.server_urls == ("http://a:1", "http://b:1", "http://c:1")
 
 
+def test_servers_of_a_file_come_after_those_named(tmp_path: Path) -> None:
+    file = tmp_path / "servers.txt"
+    file.write_text("# two replicas\nhttp://b:1  # the second\n\n  c:2\r\n")
+    assert parse("--servers", str(file)).server_urls == ("http://b:1", "c:2")
+    both = parse("--server-url", "http://a:1", "--servers", str(file))
+    assert both.server_urls == ("http://a:1", "http://b:1", "c:2")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("http://a:1\n# x\nhttp://b:99999\n", "line 3: http://b:99999: the port is not a number"),
+        ("https://a:1\n", "line 1: https://a:1: only http://"),
+        ("http://a:1 http://b:1\n", "line 1: http://a:1 http://b:1: "),
+        ("http://a:1,http://b:1\n", "line 1: http://a:1,http://b:1: the port"),
+        ("http://a:1/v1\n", "line 1: http://a:1/v1: expected http://HOST:PORT"),
+        ("\nhttp://a:1\nhttp://a:1\n", "line 3: http://a:1: a replica is named twice"),
+        ("http://named:1\n", "line 1: http://named:1: a replica is named twice"),
+        ("# nothing\n\n", ": no URL in it"),
+        ("", ": no URL in it"),
+    ],
+)
+def test_a_bad_line_of_servers_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "servers.txt"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        parse("--server-url", "http://named:1", "--servers", str(file))
+    assert str(caught.value).startswith(f"--servers {file}") and fault in str(caught.value)
+
+
+def test_servers_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ConfigError, match=f"--servers {path}: cannot be read"):
+            parse("--servers", str(path))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        parse("--servers", str(tmp_path / "binary"))
+
+
+def test_warmup() -> None:
+    assert (parse().warmup, parse("--warmup", "0").warmup, parse("--warmup", "9").warmup) == (
+        2,
+        0,
+        9,
+    )
+
+
 def test_numbers_that_may_be_left_to_the_harness() -> None:
     assert (parse().num_workers, parse().drain_ms, parse().calibrate) == (None, None, False)
     config = parse("--num-workers", "auto", "--drain", "auto")
@@ -100,6 +147,7 @@ def test_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ("--between-tokens-timeout", "0"),
         ("--backend", "embedded", "--server-url", "http://a:1"),
         ("--num-workers", "0"),
+        ("--warmup", "-1"),
         ("--drain", "0.5"),
         ("--drain", "1001"),
         ("--drain", "-1"),

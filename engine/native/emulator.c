@@ -3,7 +3,8 @@
  * Same bytes on the wire, same ids, same pages, same truth log; one thread, one epoll, and as many
  * replicas as are asked for, each a port of its own. It exists because a benchmark of the client is
  * worth nothing when the emulator is the slower of the two. The Python clock is the reference (its
- * files say why things are as they are) and has the faults, which are refused here.
+ * files say why things are as they are) and has the faults, the prefix cache
+ * and the development mode, which are refused here.
  *
  * Every event is a send() of its own, at its own instant of the stream's absolute grid: lateness
  * never adds up. Instants are CLOCK_MONOTONIC, taken just before the bytes go to the socket.
@@ -42,10 +43,13 @@ static void say_ready(void) {
     for (int64_t i = 0; i < options.replicas; i++) printf("%s\"%s\"", i ? "," : "", replicas[i].url);
     printf("],\"dialects\":[%s%s%s],\"pid\":%d,\"card\":{\"model\":\"%s\",\"kind\":\"clock\","
            "\"context\":%" PRId64 ",\"vocab\":%" PRId64 ",\"stream_interval\":%" PRId64
-           ",\"incremental\":%s}}\n", serves[VLLM] ? "\"vllm\"" : "",
+           ",\"incremental\":%s,\"max_running\":", serves[VLLM] ? "\"vllm\"" : "",
            serves[VLLM] && serves[SGLANG] ? "," : "", serves[SGLANG] ? "\"sglang\"" : "", getpid(),
            options.name, options.context, options.vocab, options.chunk,
            options.incremental ? "true" : "false");
+    if (options.max_running == INT64_MAX) printf("null");
+    else printf("%" PRId64, options.max_running);
+    printf(",\"prefix_cache\":false}}\n");
     fflush(stdout);
 }
 
@@ -71,7 +75,8 @@ static double limited(const char *flag, const char *value, double least) {
 
 static void parse_options(int argc, char **argv) {
     enum { HOST, PORT, DIALECT, NAME, INCREMENTAL, KEEP_ALIVE, UNTIL, TRUTH, TTFT, ITL, CHUNK, OSL,
-           RUNNING, CONTEXT, VOCABULARY, REPLICAS, FAULT, SPLIT, PING };
+           RUNNING, CONTEXT, VOCABULARY, REPLICAS, FAULT, SPLIT, PING,
+           PREFIX_CACHE, DEV_MODE };
     static const struct option known[] = {
         {"host", 1, 0, HOST}, {"port", 1, 0, PORT}, {"dialect", 1, 0, DIALECT},
         {"served-name", 1, 0, NAME}, {"incremental", 0, 0, INCREMENTAL},
@@ -79,7 +84,7 @@ static void parse_options(int argc, char **argv) {
         {"ttft-ms", 1, 0, TTFT}, {"itl-ms", 1, 0, ITL}, {"chunk", 1, 0, CHUNK}, {"osl", 1, 0, OSL},
         {"max-running", 1, 0, RUNNING}, {"context", 1, 0, CONTEXT}, {"vocab", 1, 0, VOCABULARY},
         {"replicas", 1, 0, REPLICAS}, {"fault", 1, 0, FAULT}, {"split", 1, 0, SPLIT},
-        {"ping", 0, 0, PING}, {0}};
+        {"ping", 0, 0, PING}, {"prefix-cache", 0, 0, PREFIX_CACHE}, {"dev-mode", 0, 0, DEV_MODE}, {0}};
     for (int flag, index; (flag = getopt_long(argc, argv, "", known, &index)) != -1;) {
         if (flag == '?') exit(2);
         const char *name = known[index].name;

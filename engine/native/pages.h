@@ -44,6 +44,7 @@ static void metrics_page(struct connection *c) {
         {"prompt_tokens_total", r->prompt_tokens}, {"generation_tokens_total", generated},
         {"prefix_cache_queries_total", 0}, {"prefix_cache_hits_total", 0}};
     begin_text(2048 + 12 * strlen(options.name));
+    PUT("vllm:cache_config_info{cache_dtype=\"auto\",enable_prefix_caching=\"False\",engine=\"0\"} 1.0\n");
     for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
         end += sprintf(end, "vllm:%s{engine=\"0\",model_name=\"%s\"} %" PRId64 ".0\n",
                        gauges[i].name, options.name, gauges[i].value);
@@ -70,16 +71,32 @@ static void abort_answers(struct replica *r, const char *body) {
     admit(r);
 }
 
+static void put_max_running(void) {
+    if (options.max_running == INT64_MAX) PUT("null");
+    else end += sprintf(end, "%" PRId64, options.max_running);
+}
+
 static void sglang_page(struct connection *c, bool server) {
     begin_text(1024);
     PUT("{\"model_path\":\"");
     puts_(options.name);
     if (!server) PUT("\",\"is_generation\":true,\"weight_version\":\"default\"}");
-    else
+    else {
         end += sprintf(end, "\",\"context_length\":%" PRId64 ",\"version\":\"" SGLANG_VERSION "\","
                        "\"stream_interval\":%" PRId64 ",\"incremental_streaming_output\":%s,"
-                       "\"tp_size\":1,\"dp_size\":1}", options.context, options.chunk,
-                       options.incremental ? "true" : "false");
+                       "\"disable_radix_cache\":true,\"max_running_requests\":", options.context,
+                       options.chunk, options.incremental ? "true" : "false");
+        put_max_running();
+        PUT(",\"tp_size\":1,\"dp_size\":1}");
+    }
+    finish_page(c, JSON);
+}
+
+static void loads_page(struct connection *c) {
+    begin_text(256);
+    end += sprintf(end, "{\"loads\":[{\"dp_rank\":0,\"num_running_reqs\":%" PRId64
+                   ",\"num_waiting_reqs\":%" PRId64 "}]}", c->replica->n_running,
+                   c->replica->n_waiting);
     finish_page(c, JSON);
 }
 
@@ -106,6 +123,7 @@ static void serve_page(struct connection *c, const char *asked, const char *body
         sglang_page(c, false);
     else if (serves[SGLANG] && (ASKED("GET /server_info") || ASKED("GET /get_server_info")))
         sglang_page(c, true);
+    else if (serves[SGLANG] && ASKED("GET /v1/loads")) loads_page(c);
     else if (serves[SGLANG] && ASKED("POST /flush_cache")) {
         bool busy = r->n_running || r->n_waiting;
         send_response(c, busy ? 400 : 200, PLAIN,

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from accuracy.perplexity import Perplexity, conclude, cut, main, measure_perplexity, table
 from accuracy.perplexity_pieces import Piece, pieces_by_bytes, read_text, rolling_windows
 from accuracy.perplexity_tokens import Served, load_served
-from backends.detect import EngineInfo
+from backends.info import EngineInfo
 from core.errors import HarnessError, RunError, SetupError
 from tests.harness import emulator
 

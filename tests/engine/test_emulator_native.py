@@ -41,7 +41,16 @@ from tests.engine.client import (
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 MS = 1_000_000
 PROMPT = [3, 1, 4, 159, 26_535]
-PAGES = ["/health", "/version", "/v1/models", "/model_info", "/server_info", "/metrics", "/nothing"]
+PAGES = [
+    "/health",
+    "/version",
+    "/v1/models",
+    "/model_info",
+    "/server_info",
+    "/metrics",
+    "/v1/loads",
+]
+PAGES += ["/nothing"]
 IDS = "1,20, 300 ,4000,\n50000"
 
 

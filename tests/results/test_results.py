@@ -158,7 +158,7 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path) -> None:
     for expected in (None, "run.", "run."):
         with RunFolder(path) as folder:
             folder.store(completion().pack())
-            folder.convert_records()
+            folder.convert()
         assert folder.moved is None if expected is None else folder.moved is not None
     assert len([p for p in tmp_path.iterdir() if (p / "queries.parquet").exists()]) == 3
 

@@ -54,7 +54,7 @@ class Served:
     def serve(self, peer: socket.socket) -> None:
         with peer:
             while request := peer.recv(4096):
-                assert request.startswith(b"GET /metrics HTTP/1.1\r\n")
+                assert request.startswith((b"GET /metrics HTTP/1.1\r\n", b"GET /v1/loads "))
                 self.requests += 1
                 peer.sendall(self.reply)
 

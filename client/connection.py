@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from client.router import Replica
 
 READ_BYTES = 1 << 16
+SAME_INSTANT_NS = 1_000_000_000  # a way there and back, generously
 
 
 class Owner(Protocol):
@@ -218,8 +219,10 @@ class Connection:
         self.replica.idle.pop(self, None)
         if exchange is None:
             return
-        if exchange.reused and exchange.untouched and exchange.attempts == 1:
-            # The server closed an idle connection while our request was on its way to it.
+        late = monotonic_ns() - exchange.sent_ns > SAME_INSTANT_NS
+        if exchange.reused and exchange.untouched and exchange.attempts == 1 and not late:
+            # The server closed an idle connection while our request was on its way to it. Later than
+            # that, it had the request, and losing it is a failure.
             self._owner.send_again(exchange)
             return
         try:

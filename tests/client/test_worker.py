@@ -253,6 +253,27 @@ def test_a_server_that_closes_all_idle_connections(
     assert [int(run.ended[i][2]["attempts"]) for i in range(7)] == [1] * 4 + [2] * 3
 
 
+def test_a_request_that_the_server_had_is_not_sent_again(
+    start: Callable[..., tuple[Server, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been generating: another answer would hide that it was lost."""
+    monkeypatch.setattr("client.connection.SAME_INSTANT_NS", 0)
+
+    def script(connection: socket.socket, number: int) -> bool:
+        if number == 2:
+            return False
+        connection.sendall(whole_answer(3))
+        return True
+
+    _, run = start(script)
+    run.send((1, 0))
+    run.wait(1)
+    run.send((2, 0))
+    run.wait(2)
+    assert run.ended[2][0] is Outcome.DISCONNECTED
+    assert int(run.ended[2][2]["attempts"]) == 1
+
+
 def test_nobody_listens(start: Callable[..., tuple[Server, Run]]) -> None:
     server, run = start(lambda connection, number: False)
     server.stop_listening()

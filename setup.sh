@@ -95,7 +95,7 @@ case $engine in
     *) die 2 "unknown engine '$engine'; allowed: ${engines[*]}" ;;
 esac
 cd -- "$(dirname -- "$(readlink -f -- "$0")")"
-torch=$(sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+torch=$(sed -n '/^embedded = /,/\]/s/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 have=$(identify .venv/bin/python)
 found=${found:-${have:-$(find_python)}}
 version=${found%% *} python=${found#* }

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,9 +39,20 @@ def test_signals_end_it_with_zero(number: signal.Signals, kind: str) -> None:
         return
     pipe = subprocess.PIPE
     with subprocess.Popen([*COMMAND, kind], cwd=ROOT, stdin=pipe, stdout=pipe) as process:
-        time.sleep(1.5)
+        wait_until_caught(process.pid, signal.SIGTERM)
         process.send_signal(number)
         assert process.wait(10) == 0
+
+
+def wait_until_caught(pid: int, number: signal.Signals) -> None:
+    """Until the process has a handler of its own for the signal."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:") and int(line.split()[1], 16) >> (number - 1) & 1:
+                return
+        time.sleep(0.01)
+    pytest.fail(f"no handler for {number.name} within 30 s")
 
 
 def test_the_end_of_stdin_ends_it_while_the_model_loads() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from client.busy import cpu_s_of
 from engine.emulator import page
 
 POLL_S = 0.02
@@ -16,7 +16,8 @@ POLL_S = 0.02
 def process_tree(pid: int) -> Iterator[int]:
     """A process and its descendants; nothing once it has ended."""
     try:
-        if _stat(pid)[0] == "Z":
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":
             return
         children = [
             int(child)
@@ -28,19 +29,6 @@ def process_tree(pid: int) -> Iterator[int]:
     yield pid
     for child in children:
         yield from process_tree(child)
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and of its children that have ended; 0 once it has ended itself."""
-    try:
-        return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
-    except OSError:
-        return 0.0
 
 
 def pss_bytes(pid: int) -> int:
@@ -64,6 +52,6 @@ def cpu_at_first_request(pid: int, url: str, prompt_tokens: int) -> float:
     """CPU seconds that the tree has used when the emulator gets more than those prompt tokens."""
     while tree := list(process_tree(pid)):
         if gauge(url, "prompt_tokens_total") > prompt_tokens:
-            return sum(map(cpu_s, tree))
+            return sum(map(cpu_s_of, tree))
         time.sleep(POLL_S)
     return 0.0

@@ -5,8 +5,6 @@ Same dataset, dialect, scenario, workers and draining as the run's; other rates 
 
 from __future__ import annotations
 
-import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +19,7 @@ from backends.engines import Engines, probe
 from calibrate.ceiling import Calibration, Mix, Reading, costs
 from calibrate.loads import QPS, Load, loads, needed
 from calibrate.shape import Shape
+from client.busy import cpu_s_of
 from client.plan import ClientPlan
 from client.pool import ClientPool, start_pool
 from client.prompts import encode_prompts
@@ -42,7 +41,6 @@ from sut.settings import LoadSettings, load_settings
 
 MAX_ROWS = 250  # of the dataset
 CONTEXT = 1 << 20
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def read(load: Load, config: RunConfig, dataset: Dataset, shape: Shape, n_worker
         pids = [worker.process.pid for worker in pool.workers]
 
         def note(progress: Progress) -> None:
-            cpu_s = (_own_cpu_s(), *map(_cpu_s, pids))
+            cpu_s = (time.process_time(), *map(cpu_s_of, pids))
             ticks.append(Tick(time.monotonic(), progress, cpu_s))
 
         n_rows = min(len(dataset), MAX_ROWS, load.queries)
@@ -185,17 +183,3 @@ def stream_events_s(records: np.ndarray) -> float:
     """Events a second while all streams are open, by each stream's own pace."""
     seconds = (records["done_ns"] - records["first_token_ns"]) / 1e9
     return float(((records["n_events"] - 1) / seconds).sum())
-
-
-def _own_cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process; 0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICK

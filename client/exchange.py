@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from backends.base import Answer, AnswerError, AnswerReader, check_answer
 from client.http import Body, ChunkedBody, EventSplitter, Head, plain_events, read_head
-from core.outcome import Finish, Outcome
-from core.record import RECORD_STRUCT, UNASSIGNED_REPLICA
+from core.outcome import Outcome
+from core.record import Completion
 
 if TYPE_CHECKING:
     from client.connection import Connection
@@ -22,18 +22,12 @@ MAX_ERROR_TEXT = 300
 NEVER_NS = 1 << 62
 
 
-class Exchange:
+class Exchange(Completion):
     """One query: its record in the making, and its answer while it is being received.
 
-    Most queries leave most of these as they are, and a class attribute costs nothing per query.
+    Most queries leave most attributes as they are, and a default in the class costs nothing per
+    query; so `__init__` sets only what every query has.
     """
-
-    # The record, see core.record.
-    sent_ns = first_token_ns = done_ns = 0
-    n_tokens = n_events = status = attempts = 0
-    replica = UNASSIGNED_REPLICA
-    outcome = Outcome.OK
-    finish_reason = Finish.UNKNOWN
 
     connection: Connection | None = None  # None while it waits for one
     weight = 0.0  # tokens it counts for in routing
@@ -66,26 +60,6 @@ class Exchange:
         self.due_ns = due_ns
         self.prompt_tokens = prompt_tokens
         self.reader = reader
-
-    def record(self, worker: int) -> bytes:
-        """The query's record (core.record.RECORD)."""
-        return RECORD_STRUCT.pack(
-            self.query_id,
-            self.due_ns,
-            self.sent_ns,
-            self.first_token_ns,
-            self.done_ns,
-            self.index,
-            self.prompt_tokens,
-            self.n_tokens,
-            self.n_events,
-            self.replica,
-            self.status,
-            self.outcome,
-            self.finish_reason,
-            self.attempts,
-            worker,
-        )
 
     @property
     def untouched(self) -> bool:

@@ -139,9 +139,7 @@ class Worker:
         self._pumping = False
 
     def _launch(self, replica: Replica | None, query_id: int, due_ns: int, index: int) -> None:
-        prompt_tokens = self._lengths[index]
-        exchange = Exchange(query_id, index, due_ns, prompt_tokens, self._backend.reader())
-        self._open[exchange] = None
+        exchange = self._begin(query_id, due_ns, index)
         if replica is None:
             reasons = {r.out_reason for r in self._replicas}
             self.failed(
@@ -149,9 +147,14 @@ class Worker:
             )
             return
         exchange.replica = replica.number
-        exchange.weight = prompt_tokens + self._mean_answer
+        exchange.weight = exchange.prompt_tokens + self._mean_answer
         self._router.begin(replica, exchange.weight)
         self._send(exchange, replica)
+
+    def _begin(self, query_id: int, due_ns: int, index: int) -> Exchange:
+        exchange = Exchange(query_id, index, due_ns, self._lengths[index], self._backend.reader())
+        self._open[exchange] = None
+        return exchange
 
     def _send(self, exchange: Exchange, replica: Replica) -> None:
         if replica.idle:
@@ -215,7 +218,8 @@ class Worker:
         del self._open[exchange]
         if exchange.replica < len(self._replicas):
             self._router.end(self._replicas[exchange.replica], exchange.weight)
-        record = exchange.record(self._spec.number)
+        exchange.worker = self._spec.number
+        record = exchange.pack()
         self._outbox.put(
             done_message(exchange.query_id, exchange.outcome, exchange.n_tokens, record, data)
         )
@@ -255,12 +259,8 @@ class Worker:
         for exchange in list(self._open):
             if exchange.connection is not None:
                 exchange.connection.fail(Outcome.CANCELLED, "interrupted")
-        for query_id, due_ns, index in waiting:
-            exchange = Exchange(
-                query_id, index, due_ns, self._lengths[index], self._backend.reader()
-            )
-            self._open[exchange] = None
-            self.failed(exchange, Outcome.CANCELLED, "interrupted before it was sent")
+        for query in waiting:
+            self.failed(self._begin(*query), Outcome.CANCELLED, "interrupted before it was sent")
 
     def _end(self) -> None:
         gaps = tuple(self._gaps.counts.tolist())

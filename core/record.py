@@ -37,9 +37,12 @@ assert RECORD_STRUCT.size == RECORD.itemsize == 64
 UNASSIGNED_REPLICA = 0xFFFF
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Completion:
-    """The record of one query while it is being made."""
+    """The record of one query while it is being made.
+
+    Without slots, so that the defaults are class attributes: client.exchange builds on that.
+    """
 
     query_id: int
     index: int
@@ -53,7 +56,7 @@ class Completion:
     replica: int = UNASSIGNED_REPLICA
     status: int = 0
     outcome: Outcome = Outcome.OK
-    finish: Finish = Finish.UNKNOWN
+    finish_reason: Finish = Finish.UNKNOWN
     attempts: int = 0
     worker: int = 0
 
@@ -71,7 +74,7 @@ class Completion:
             self.replica,
             self.status,
             self.outcome,
-            self.finish,
+            self.finish_reason,
             self.attempts,
             self.worker,
         )

@@ -7,9 +7,10 @@ import os
 import numpy as np
 import pytest
 
-from bench.processes import cpu_s, process_tree, pss_bytes
+from bench.processes import process_tree, pss_bytes
 from bench.table import as_json, gather, markdown, rows
 from bench.timing import compare
+from client.busy import cpu_s_of
 from core.record import RECORD
 from results.records import Records
 
@@ -79,5 +80,5 @@ def test_a_tree_of_processes() -> None:
     assert os.getpid() in process_tree(os.getppid())
     assert pss_bytes(os.getpid()) > 1_000_000
     assert list(process_tree(2**22 + 1)) == []
-    assert pss_bytes(2**22 + 1) == cpu_s(2**22 + 1) == 0
-    assert cpu_s(os.getpid()) > 0
+    assert pss_bytes(2**22 + 1) == cpu_s_of(2**22 + 1) == 0
+    assert cpu_s_of(os.getpid()) > 0

@@ -27,7 +27,9 @@ def completion(**fields: object) -> Completion:
 
 def test_records_survive_disk_and_parquet(tmp_path: Path) -> None:
     raw = tmp_path / "r.bin"
-    failed = completion(outcome=Outcome.HTTP_ERROR, status=500, finish=Finish.LENGTH, attempts=2)
+    failed = completion(
+        outcome=Outcome.HTTP_ERROR, status=500, finish_reason=Finish.LENGTH, attempts=2
+    )
     raw.write_bytes(completion().pack() + failed.pack() + b"cut short")
     records = read_raw(raw)
     assert records.dtype == RECORD and len(records) == 2

@@ -1,0 +1,1 @@
+"""The InferenceMAX-style competition: accuracy, then throughput and latency over ISL, OSL and CONC."""

@@ -14,6 +14,7 @@ from backends.warmup import Warmup, warm_up
 from client.plan import Targets, plan_client
 from client.pool import ClientPool, start_pool
 from client.prompts import encode_prompts
+from client.spec import Conduct
 from client.workers import expected_answer_tokens
 from core.check import Check
 from core.config import RunConfig
@@ -181,11 +182,10 @@ def _send(
         config.sampling,
         stream=config.scenario.is_timed,
     )
+    conduct = Conduct.of(config, backend.name, engines.model)
     progress = ProgressLine()
     try:
-        with start_pool(
-            config, backend.name, engines.model, engines.addresses, prompts, plan
-        ) as pool:
+        with start_pool(conduct, engines.addresses, prompts, plan) as pool:
             what = config.compliance or ("accuracy" if config.accuracy else "performance")
             say(f"{config.scenario.value}, {what}: {len(dataset)} samples, {engines.title}")
             audit = _write_audit(config, folder)

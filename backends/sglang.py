@@ -46,16 +46,16 @@ class SGLang:
         del model  # one server serves one model and is not asked for it by name
 
     def encode(self, prompt: npt.NDArray[np.int32], sampling: Sampling, *, stream: bool) -> bytes:
-        fields = {
-            "sampling_params": {
-                "max_new_tokens": sampling.max_tokens,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "top_k": sampling.top_k if sampling.top_k > 0 else -1,
-                "skip_special_tokens": False,
-            },
-            "stream": stream,
+        params: dict[str, Any] = {
+            "max_new_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k if sampling.top_k > 0 else -1,
+            "skip_special_tokens": False,
         }
+        if sampling.ignore_eos:
+            params["ignore_eos"] = True
+        fields = {"sampling_params": params, "stream": stream}
         return orjson.dumps(fields)[:-1] + b',"input_ids":' + json_ids(prompt) + b"}"
 
     def reader(self) -> SGLangReader:

@@ -54,6 +54,8 @@ class VLLM:
             "return_token_ids": True,
             "skip_special_tokens": False,
         }
+        if sampling.ignore_eos:
+            fields["ignore_eos"] = True
         if stream:
             fields["stream_options"] = {"include_usage": True}
         if self._model is not None:

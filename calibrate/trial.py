@@ -23,6 +23,7 @@ from client.busy import cpu_s_of
 from client.plan import ClientPlan
 from client.pool import ClientPool, start_pool
 from client.prompts import encode_prompts
+from client.spec import Conduct
 from client.workers import (
     choose_workers,
     cpu_sets,
@@ -134,10 +135,9 @@ def started(
     limit = None if most is None else ceil(most / n)
     plan = ClientPlan(n_workers, cpu_sets(n_workers), limit, limit, n, ())
     prompts = encode_prompts(rows, backend, config.sampling, stream=config.scenario.is_timed)
+    conduct = Conduct.of(config, backend.name, engines.model)
     try:
-        with start_pool(
-            config, backend.name, engines.model, engines.addresses, prompts, plan
-        ) as pool:
+        with start_pool(conduct, engines.addresses, prompts, plan) as pool:
             yield pool
     finally:
         prompts.close()

@@ -19,10 +19,9 @@ from client.pacing import Pacing
 from client.plan import ClientPlan
 from client.process import Batch, WorkerProcess, fail_queries
 from client.prompts import Prompts
-from client.spec import WorkerSpec
+from client.spec import Conduct, WorkerSpec
 from client.wire import CANCEL_ALL, COMMAND, PIPE_BYTES, SET_LIMIT
 from core.account import WorkerAccount
-from core.config import RunConfig
 from core.errors import SetupError
 from core.outcome import Outcome
 from telemetry.sample import ReplicaSample
@@ -175,16 +174,15 @@ def share(total: int, n: int, i: int) -> int:
 
 @contextmanager
 def start_pool(
-    config: RunConfig,
-    backend: str,
-    model: str | None,
+    conduct: Conduct,
     replicas: Sequence[Address],
     prompts: Prompts,
     plan: ClientPlan,
 ) -> Iterator[ClientPool]:
     """Run the workers, and who looks after the engines, for the duration of the block."""
     pacing = plan.pacing()
-    limit = UNLIMITED if config.max_concurrency is None else config.max_concurrency
+    limit = UNLIMITED if conduct.max_concurrency is None else conduct.max_concurrency
+    most_tokens = int(prompts.limits.max(initial=0))
     n, workers = plan.n_workers, []
     for number in range(n):
         commands_read, commands_write = os.pipe()
@@ -192,16 +190,11 @@ def start_pool(
         enlarge([commands_write, results_write])
         spec = WorkerSpec(
             number=number,
-            backend=backend,
-            model=model,
-            stream=config.scenario.is_timed,
-            max_tokens=config.sampling.max_tokens,
+            conduct=conduct,
             max_open=share(limit, n, number),
             replica_limit=share(pacing.limits[0], n, number) if pacing else UNLIMITED,
-            routing=config.routing,
-            drain_ms=config.drain_ms,
+            most_tokens=most_tokens,
             replicas=tuple(replicas),
-            timeouts=config.timeouts,
             cpus=tuple(plan.cpus.workers) if plan.cpus else (),
             commands_fd=commands_read,
             results_fd=results_write,

@@ -74,8 +74,8 @@ class WorkerProcess:
         self.lost = False  # it died: no more queries for it
         self.ended = False  # it has written nothing that was not read, and will not
         self._started: set[int] = set()  # of these, the ones whose first token was reported
-        # Room for the largest message; ids beyond max_tokens fail the query before they get here.
-        self._buffer = bytearray(PIPE_BYTES + 4 * spec.max_tokens + HEADER.size + RECORD_SIZE)
+        # Room for the largest message; ids beyond a limit fail the query before they get here.
+        self._buffer = bytearray(PIPE_BYTES + 4 * spec.most_tokens + HEADER.size + RECORD_SIZE)
         self._view = memoryview(self._buffer)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
         self._position = self._filled = 0  # of the buffer: read up to, written up to

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ class Prompts:
     bodies_fd: int
     index_fd: int
     lengths: npt.NDArray[np.int32]  # of the prompts, in tokens
+    limits: npt.NDArray[np.int32]  # of their answers: max_tokens
 
     @property
     def n_samples(self) -> int:
@@ -35,26 +36,42 @@ class Prompts:
 
 
 def encode_prompts(
-    prompts: Sequence[npt.NDArray[np.int32]], backend: Backend, sampling: Sampling, *, stream: bool
+    prompts: Sequence[npt.NDArray[np.int32]],
+    backend: Backend,
+    sampling: Sampling,
+    *,
+    stream: bool,
+    limits: Sequence[int] | None = None,
 ) -> Prompts:
-    """Encode every prompt (int32 token ids) for `backend`."""
+    """Encode every prompt (int32 token ids) for `backend`.
+
+    limits: each prompt's own max_tokens, in place of the one in `sampling`.
+    """
     bodies_fd, index_fd = os.memfd_create("bodies"), os.memfd_create("index")
     offsets = np.zeros(len(prompts) + 1, np.int64)
+    most = np.full(len(prompts), sampling.max_tokens, np.int32)
+    if limits is not None:
+        most[:] = limits
     with open(bodies_fd, "wb", closefd=False) as bodies:
         for i, prompt in enumerate(prompts):
-            body = backend.encode(prompt, sampling, stream=stream)
+            own = sampling if limits is None else replace(sampling, max_tokens=int(most[i]))
+            body = backend.encode(prompt, own, stream=stream)
             written = bodies.write(b"Content-Length: %d\r\n\r\n" % len(body)) + bodies.write(body)
             offsets[i + 1] = offsets[i] + written
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     with open(index_fd, "wb", closefd=False) as index:
-        index.write(offsets.tobytes() + lengths.tobytes())
-    return Prompts(bodies_fd, index_fd, lengths)
+        index.write(offsets.tobytes() + lengths.tobytes() + most.tobytes())
+    return Prompts(bodies_fd, index_fd, lengths, most)
 
 
-def read_index(fd: int, n_samples: int) -> tuple[list[int], list[int]]:
-    """Body offsets (n + 1) and prompt lengths (n), as Python integers for quick look-up."""
+def read_index(fd: int, n_samples: int) -> tuple[list[int], list[int], list[int]]:
+    """Body offsets (n + 1), prompt lengths (n) and answer limits (n), as Python integers for
+    quick look-up."""
     data = os.pread(fd, os.fstat(fd).st_size, 0)
     end = 8 * (n_samples + 1)
-    return np.frombuffer(data[:end], np.int64).tolist(), np.frombuffer(
-        data[end:], np.int32
-    ).tolist()
+    numbers = np.frombuffer(data[end:], np.int32).tolist()
+    return (
+        np.frombuffer(data[:end], np.int64).tolist(),
+        numbers[:n_samples],
+        numbers[n_samples:],
+    )

@@ -58,13 +58,14 @@ class Worker:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
-        self._backend = create_backend(spec.backend, spec.model)
-        self._offsets, self._lengths = read_index(spec.index_fd, spec.n_samples)
+        conduct = self._conduct = spec.conduct
+        self._backend = create_backend(conduct.backend, conduct.model)
+        self._offsets, self._lengths, self._limits = read_index(spec.index_fd, spec.n_samples)
         bodies = mmap.mmap(spec.bodies_fd, self._offsets[-1] or 1, prot=mmap.PROT_READ)
         self._bodies = memoryview(bodies)
         self._router = Router(
             [Replica(i, address, spec.replica_limit) for i, address in enumerate(spec.replicas)],
-            spec.routing,
+            conduct.routing,
             first=spec.number,
         )
         self._replicas = self._router.replicas
@@ -72,7 +73,7 @@ class Worker:
         self._waiting: deque[tuple[int, int, int]] = deque()  # query id, due_ns, index
         self._open: dict[Exchange, None] = {}  # an ordered set
         self._pumping = False
-        self._mean_answer = float(spec.max_tokens) / 8  # expected answer length, for routing
+        self._mean_answer = conduct.expected_tokens  # so far, for routing
         self._busy = BusyMeter()
         self._gaps = GapCounter()
         self._stalls = GapCounter()
@@ -81,7 +82,7 @@ class Worker:
         # What connections and drain use.
         self.gap = self._gaps.add
         self.reactor = Reactor()
-        self.drain = Drain(self.reactor, spec.drain_ms)
+        self.drain = Drain(self.reactor, conduct.drain_ms)
         self._outbox = Outbox(self.reactor, spec.results_fd, on_broken=self.reactor.stop)
 
     def _head(self, replica: Replica) -> bytes:
@@ -102,7 +103,7 @@ class Worker:
         self._busy.start()
         self._outbox.put(ready_message())
         self._outbox.flush()
-        self.reactor.run(0.0 if self._spec.stream else OFFLINE_PAUSE_S)
+        self.reactor.run(0.0 if self._conduct.stream else OFFLINE_PAUSE_S)
 
     # Commands -------------------------------------------------------------------------------------
 
@@ -199,7 +200,7 @@ class Worker:
         if connection.usable:
             replica.idle[connection] = None
         try:
-            answer = exchange.finish(self._spec.max_tokens, stream=self._spec.stream)
+            answer = exchange.finish(self._limits[exchange.index], stream=self._conduct.stream)
         except AnswerError as error:
             self.failed(exchange, error.outcome, error.detail)
             return
@@ -234,9 +235,9 @@ class Worker:
 
     def _sweep(self) -> None:
         """Look for time-outs. One timer for all: a timer for each request would cost more than it."""
-        now_ns = monotonic_ns()
+        now_ns, conduct = monotonic_ns(), self._conduct
         for exchange in list(self._open):
-            hit = overdue(exchange, self._spec.timeouts, now_ns, stream=self._spec.stream)
+            hit = overdue(exchange, conduct.timeouts, now_ns, stream=conduct.stream)
             connection = exchange.connection
             if hit is not None and connection is not None:
                 if hit[0] is Outcome.CONNECT_TIMEOUT:

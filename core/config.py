@@ -22,6 +22,7 @@ class Sampling:
     temperature: float = 1.0
     top_k: int = -1
     top_p: float = 1.0
+    ignore_eos: bool = False  # go on to max_tokens whatever the model says: lengths are then given
 
     def __post_init__(self) -> None:
         require(self.max_tokens >= 1, "--max-tokens", self.max_tokens, "at least 1")

@@ -18,7 +18,7 @@ from client.pacing import Pacing
 from client.pool import ClientPool, share
 from client.process import WorkerProcess
 from client.prompts import Prompts
-from client.spec import WorkerSpec
+from client.spec import Conduct, WorkerSpec
 from client.wire import CANCEL_ALL, COMMAND, SET_LIMIT, done_message, first_message
 from core.config import Timeouts
 from core.outcome import Outcome
@@ -47,10 +47,10 @@ class Played:
     def __init__(self, number: int) -> None:
         commands_read, commands_write = os.pipe()
         results_read, results_write = os.pipe()
+        conduct = Conduct("vllm", None, False, 100, "least-tokens", None, Timeouts(), None)
         spec = WorkerSpec(
-            number, "vllm", None, False, 100, 1 << 30, 1 << 30, "least-tokens", None, (),
-            Timeouts(), (), commands_read, results_write, 0, 0, N,
-        )  # fmt: skip
+            number, conduct, 1 << 30, 1 << 30, 100, (), (), commands_read, results_write, 0, 0, N
+        )
         self.worker = WorkerProcess(spec, commands_write, results_read)
         process: Any = self.worker.process
         self.commands_fd, self.results_fd = process.commands_fd, process.results_fd
@@ -97,7 +97,7 @@ class Game:
 
     def __init__(self, n_workers: int, pacing: Pacing | None = None) -> None:
         self.played = [Played(number) for number in range(n_workers)]
-        prompts = Prompts(-1, -1, np.arange(N, dtype=np.int32))
+        prompts = Prompts(-1, -1, np.arange(N, dtype=np.int32), np.full(N, 100, np.int32))
         self.pool = ClientPool([p.worker for p in self.played], prompts, pacing, None)
         self.ok: Counter[int] = Counter()
         self.failed: Counter[int] = Counter()

@@ -17,7 +17,7 @@ from backends.detect import Address
 from client.connection import Connection
 from client.exchange import Exchange
 from client.prompts import encode_prompts
-from client.spec import WorkerSpec
+from client.spec import Conduct, WorkerSpec
 from client.wire import CANCEL_ALL, COMMAND, DONE, HEADER, RECORD_SIZE
 from client.worker import Worker
 from core.config import Sampling, Timeouts
@@ -139,10 +139,11 @@ def start() -> Iterator[Callable[..., tuple[Server, Run]]]:
         backend = create_backend("vllm")
         prompts = encode_prompts(PROMPTS, backend, Sampling(max_tokens=2), stream=False)
         (commands_read, commands_write), (results_read, results_write) = os.pipe(), os.pipe()
+        timeouts = Timeouts(total_s=LIMIT_S)
+        conduct = Conduct("vllm", None, False, 2, "least-tokens", None, timeouts, max_open)
         spec = WorkerSpec(
-            0, "vllm", None, False, 2, max_open, 1 << 30, "least-tokens", None, (address,),
-            Timeouts(total_s=LIMIT_S), (), commands_read, results_write, prompts.bodies_fd,
-            prompts.index_fd, len(PROMPTS),
+            0, conduct, max_open, 1 << 30, 2, (address,), (), commands_read, results_write,
+            prompts.bodies_fd, prompts.index_fd, len(PROMPTS),
         )  # fmt: skip
         worker = Worker(spec)
         thread = threading.Thread(target=worker.run, daemon=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from client.pacing import Pacing, first_limit
 from client.preflight import (
+    Connections,
+    any_local,
     check,
     offline_connections,
     read_limits,
@@ -16,6 +18,7 @@ from client.preflight import (
 )
 from client.workers import (
     CpuSets,
+    Rate,
     choose_workers,
     cpu_sets,
     expected_answer_tokens,
@@ -27,6 +30,7 @@ from core.config import RunConfig
 HUNGRY_FACTOR = (
     4  # an engine that runs more than it is given at first may get up to this many times
 )
+STREAM_EVENTS_S = 200.0  # of one stream; engines that serve many at once are slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +97,24 @@ def plan_client(
         open_per_replica=first,
         most_per_replica=most,
         n_replicas=n,
+        warnings=tuple(finding.sentence for finding in warnings),
+    )
+
+
+def plan_concurrency(concurrency: int, ips: Sequence[str]) -> ClientPlan:
+    """The client for a fixed number of streams, each followed by the next one (a closed loop).
+
+    Raises SetupError for what cannot work on this machine.
+    """
+    rate = Rate(0.0, concurrency * STREAM_EVENTS_S)
+    n_workers = max(1, min(rate.workers, spare_cores(), concurrency))
+    need = Connections(concurrency, n_workers, len(ips), True, any_local(ips))
+    warnings = require_room(check(need, read_limits()))
+    return ClientPlan(
+        n_workers=n_workers,
+        cpus=cpu_sets(n_workers),
+        open_per_replica=None,
+        most_per_replica=None,
+        n_replicas=len(ips),
         warnings=tuple(finding.sentence for finding in warnings),
     )

@@ -62,7 +62,7 @@ def offline_connections(
 ) -> Connections:
     """Offline keeps --max-concurrency queries open, or `per_replica` at each replica."""
     total = config.max_concurrency or per_replica * len(ips)
-    return Connections(total, n_workers, len(ips), True, _local(ips))
+    return Connections(total, n_workers, len(ips), True, any_local(ips))
 
 
 def timed_connections(
@@ -79,10 +79,11 @@ def timed_connections(
     total = max(1, ceil(target_qps * answer_s))
     if config.max_concurrency is not None:
         total = min(total, config.max_concurrency)
-    return Connections(total, n_workers, len(ips), False, _local(ips))
+    return Connections(total, n_workers, len(ips), False, any_local(ips))
 
 
-def _local(ips: Sequence[str]) -> bool:
+def any_local(ips: Sequence[str]) -> bool:
+    """Whether an engine is on this machine."""
     return any(ipaddress.ip_address(ip).is_loopback for ip in ips)
 
 

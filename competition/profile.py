@@ -75,6 +75,8 @@ class Accuracy:
     multiplier: float
     # gsm8k: the share of right answers must be at least this.
     minimum: float
+    # perplexity: SHA-256 of the text that the baselines belong to, blank lines as one space.
+    text_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def read_profile(path: Path) -> Profile:
             baselines=accuracy.get("baselines", {}),
             multiplier=accuracy.get("multiplier", 1.0),
             minimum=accuracy.get("minimum", 0.0),
+            text_sha256=accuracy.get("text_sha256", ""),
         ),
     )
 

@@ -81,7 +81,8 @@ async def start(args: argparse.Namespace, stop: Callable[[int], None], out: int)
         generator = _clock(args)
     else:
         generator = await asyncio.get_running_loop().run_in_executor(None, _model, args)
-    dialects = [dialect(generator.card) for dialect in DIALECTS[args.dialect]]
+    scores = args.kind == "model" or args.logprob is not None
+    dialects = [dialect(generator.card, scores) for dialect in DIALECTS[args.dialect]]
     options = Options(args.keep_alive, args.fault, args.split, args.ping, args.dev_mode)
     server = Server(generator, dialects, options, stop)
     url = await server.listen(args.host, args.port)
@@ -106,7 +107,8 @@ def _clock(args: argparse.Namespace) -> Clock:
         args.max_running,
         args.prefix_cache,
     )
-    return Clock(card, Pace(args.ttft_ms, args.itl_ms, args.chunk, args.osl), args.max_running)
+    pace = Pace(args.ttft_ms, args.itl_ms, args.chunk, args.osl, args.logprob)
+    return Clock(card, pace, args.max_running)
 
 
 def _model(args: argparse.Namespace) -> Model:

@@ -55,9 +55,9 @@ class Refused(Exception):
         self.stream = False
 
 
-def check_scores(card: Card, param: str) -> None:
+def check_scores(there: bool, param: str) -> None:
     """Refuse prompt log-probabilities where there are none."""
-    if card.kind == "clock":
+    if not there:
         what = "the clock keeps time and has no model: no prompt log-probabilities"
         raise Refused(f"{what}; start `python -m engine model`", param=param)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from engine.answer import Answer
 from engine.asked import Asked, Card
+from engine.scores import Score
 
 MS = 1_000_000  # nanoseconds
 
@@ -43,6 +44,7 @@ class Pace:
     itl_ms: float = 0.0
     chunk: int = 1  # tokens per event, after the first token, which always comes alone
     osl: int | None = None  # tokens it would like to answer; None: as many as are asked for
+    logprob: float | None = None  # what it says each prompt token was worth; None: nothing
 
 
 class Stream:
@@ -82,7 +84,10 @@ class Clock:
         if self._pace.osl is not None and not asked.sampling.ignore_eos:
             wanted = min(self._pace.osl, wanted)
         stream = Stream(answer, wanted, self.card.vocab, now_ns + self._ttft_ns)
-        stream.due_ns = stream.first_ns + (stream.upto - 1) * self._itl_ns
+        stream.due_ns = stream.first_ns + max(stream.upto - 1, 0) * self._itl_ns
+        if asked.with_scores and self._pace.logprob is not None:
+            scores = [Score(token, self._pace.logprob, rank=1) for token in asked.prompt[1:]]
+            answer.render.scores = scores
         if stream.due_ns <= now_ns:
             self._step(stream)
         else:

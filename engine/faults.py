@@ -1,7 +1,8 @@
 """Faults on purpose: what a client must survive, struck at a known request and a known token.
 
-`KIND[:every=N][:after=K][:at=T]` strikes every Nth generation request after the first K, once T of
-its tokens have been sent (default 2), or before the last event if the answer is shorter.
+`KIND[:every=N][:after=K][:times=M][:at=T]` strikes every Nth generation request after the first K (M
+of them, default all), once T of its tokens have been sent (default 2), or before the last event if
+the answer is shorter.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ class Fault:
     every: int = 1
     after: int = 0
     at: int = 2
+    times: int | None = None  # how many requests; None: all
 
     def strikes(self, number: int) -> bool:
         """Whether the request of this number (from 1) is hit."""
-        return number > self.after and (number - self.after) % self.every == 0
+        round, rest = divmod(number - self.after, self.every)
+        return round > 0 and rest == 0 and (self.times is None or round <= self.times)
 
 
 def parse_fault(text: str) -> Fault:
@@ -56,8 +59,8 @@ def parse_fault(text: str) -> Fault:
     given = {"at": FIXED_AT.get(kind, 2)}
     for setting in settings:
         name, _, value = setting.partition("=")
-        if name not in ("every", "after", "at"):
-            raise ValueError(f"{setting}: must be every=N, after=K or at=T")
+        if name not in ("every", "after", "times", "at"):
+            raise ValueError(f"{setting}: must be every=N, after=K, times=M or at=T")
         given[name] = int(value)
     if given.get("every", 1) < 1 or min(given.values()) < 0:
         raise ValueError(f"{text}: every must be at least 1, after and at at least 0")

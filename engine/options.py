@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     add("--dev-mode", action="store_true", help="vLLM has /reset_prefix_cache and /server_info")
     add("--until-stdin-closes", action="store_true", help="exit when stdin reaches its end")
     add("--truth", type=Path, metavar="FILE", help="write the truth log as JSON lines at exit")
-    form = "KIND[:every=N][:after=K][:at=T]"
+    form = "KIND[:every=N][:after=K][:times=M][:at=T]"
     add("--fault", type=_fault, action="append", default=[], metavar=form, help=faults)
     add("--split", type=_natural, default=0, metavar="N", help="send writes in pieces of N bytes")
     add("--ping", action="store_true", help="comment lines between the events of a stream")
@@ -54,6 +55,8 @@ def _add_clock(parser: argparse.ArgumentParser) -> None:
     add("--context", type=_natural, default=131_072, metavar="N", help="tokens, prompt and answer")
     add("--vocab", type=_natural, default=201_088, metavar="N")
     add("--prefix-cache", action="store_true", help="count prompts seen before as cached")
+    say = "of every prompt token, a natural logarithm (default: it gives none)"
+    add("--logprob", type=_logarithm, metavar="X", help=say)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +73,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _natural(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
+    return value
+
+
+def _logarithm(text: str) -> float:
+    if not -math.inf < (value := float(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: no logarithm of a probability; give one up to 0")
     return value
 
 

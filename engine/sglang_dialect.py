@@ -34,8 +34,8 @@ class SGLang:
     name = "sglang"
     path = "/generate"
 
-    def __init__(self, card: Card) -> None:
-        self.card = card
+    def __init__(self, card: Card, scores: bool) -> None:
+        self.card, self._scores = card, scores  # whether there are prompt log-probabilities
 
     def parse(self, body: bytes) -> Asked:
         """Raises Refused."""
@@ -64,7 +64,7 @@ class SGLang:
     def _scored(self, fields: dict[str, Any]) -> bool:
         if not fields.get("return_logprob"):
             return False
-        check_scores(self.card, "return_logprob")
+        check_scores(self._scores, "return_logprob")
         if fields.get("logprob_start_len") != 0 or fields.get("stream"):
             raise Refused("return_logprob: only with logprob_start_len 0, and not in a stream")
         return True

@@ -35,8 +35,8 @@ class VLLM:
     name = "vllm"
     path = "/v1/completions"
 
-    def __init__(self, card: Card) -> None:
-        self.card = card
+    def __init__(self, card: Card, scores: bool) -> None:
+        self.card, self._scores = card, scores  # whether there are prompt log-probabilities
 
     def parse(self, body: bytes) -> Asked:
         """Raises Refused."""
@@ -51,7 +51,7 @@ class VLLM:
         scored = fields.get("prompt_logprobs") is not None and not fields.get("stream")
         if scored:  # in a stream vLLM ignores it
             check_number(fields, "prompt_logprobs", 0, 0, 0)
-            check_scores(card, "prompt_logprobs")
+            check_scores(self._scores, "prompt_logprobs")
         return Asked(
             prompt,
             min(int(check_number(fields, "max_tokens", DEFAULT_MAX_TOKENS, 1)), room),

@@ -28,13 +28,20 @@ def build_manifest(
 ) -> dict[str, Any]:
     """Collect the manifest; the arguments after `config` are what their rooms say of theirs."""
     return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        **build_environment(),
         "config": plain(asdict(config)),
         "dataset": dataset,
         "engines": list(engines),
         "preparation": preparation,
         "loadgen": loadgen,
+    }
+
+
+def build_environment() -> dict[str, Any]:
+    """When, by which command, with which software and on which machine."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
         "software": {"python": platform.python_version(), "git": git_revision(), **versions()},
         "host": host(),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from core.account import WorkerAccount
 from core.histogram import N_BINS, histogram_percentile
@@ -25,11 +26,17 @@ class Draining:
     end_wait_max_ns: int
 
 
-def event_gaps_ns(workers: tuple[WorkerAccount, ...]) -> dict[str, float | None]:
-    """p50, p90 and p99 of the time between two arrivals in one stream."""
+def gap_counts(workers: tuple[WorkerAccount, ...]) -> npt.NDArray[np.int64]:
+    """The gaps between two arrivals in one stream, over all streams: core.histogram's counts."""
     counts = np.zeros(N_BINS, np.int64)
     for worker in workers:
         counts += np.array(worker.gap_counts, np.int64)
+    return counts
+
+
+def event_gaps_ns(workers: tuple[WorkerAccount, ...]) -> dict[str, float | None]:
+    """p50, p90 and p99 of the time between two arrivals in one stream."""
+    counts = gap_counts(workers)
     return {f"p{percent}": histogram_percentile(counts, percent) for percent in (50, 90, 99)}
 
 

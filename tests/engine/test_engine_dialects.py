@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.clock import answer_ids
+from engine.options import parse_args
 from tests.engine.client import Engine, clock, read, understand, wait_until
 
 CONTEXT, VOCAB = 100, 1000
@@ -175,3 +176,49 @@ def test_metrics_and_abort() -> None:
         assert engine.metric("num_requests_running") == 0
         assert engine.metric("prompt_tokens_total") == 10
         assert engine.metric("request_success_total") == 2
+
+
+@pytest.fixture(scope="module")
+def scoring() -> Iterator[Engine]:
+    flags = ("--context", str(CONTEXT), "--vocab", str(VOCAB), "--itl-ms", "1", "--chunk", "3")
+    with clock(*flags, "--logprob", "-1.25") as started:
+        yield started
+
+
+def test_vllm_gives_every_prompt_token_the_same_logprob(scoring: Engine) -> None:
+    body = {"prompt": PROMPT, "max_tokens": 1, "prompt_logprobs": 0}
+    found = scoring.send("POST", "/v1/completions", body).json
+    entries = [{str(i): {"logprob": -1.25, "rank": 1, "decoded_token": None}} for i in PROMPT[1:]]
+    assert found["choices"][0]["prompt_logprobs"] == [None, *entries]
+    assert found["usage"]["prompt_tokens"] == len(PROMPT)
+    assert "prompt_logprobs" not in scoring.ask("vllm", PROMPT, 1, stream=False).json["choices"][0]
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_sglang_gives_every_prompt_token_the_same_logprob(scoring: Engine, n: int) -> None:
+    more = {"return_logprob": True, "logprob_start_len": 0}
+    body = {"input_ids": PROMPT, "sampling_params": {"max_new_tokens": n}, **more}
+    found = scoring.send("POST", "/generate", body).json
+    entries = [[None, PROMPT[0], None], *([-1.25, token, None] for token in PROMPT[1:])]
+    assert found["meta_info"]["input_token_logprobs"] == entries
+    assert found["output_ids"] == answer_ids(PROMPT, n, VOCAB)
+    assert found["meta_info"]["finish_reason"] == {"type": "length", "length": n}
+    plain = scoring.ask("sglang", PROMPT, 1, stream=False).json
+    assert "input_token_logprobs" not in plain["meta_info"]
+
+
+def test_without_the_flag_the_clock_has_no_logprobs(both: Engine) -> None:
+    for path, body in (
+        ("/v1/completions", {"prompt": PROMPT, "prompt_logprobs": 0}),
+        ("/generate", {"input_ids": PROMPT, "return_logprob": True, "logprob_start_len": 0}),
+    ):
+        reply = both.send("POST", path, body)
+        assert reply.status == 400
+        assert "the clock keeps time" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("value", ["0.1", "-inf", "nan", "x"])
+def test_a_logprob_is_a_logarithm_of_a_probability(value: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_args(["clock", f"--logprob={value}"])
+    assert caught.value.code == 2

@@ -1,0 +1,185 @@
+"""One point from the accuracy test to the leaderboard: stop at the first thing that is not right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from backends.engines import Engines, probe
+from competition import console, payload, submit
+from competition.console import Console
+from competition.document import FAILED, build_document
+from competition.files import write_json
+from competition.gate import (
+    GateResult,
+    failure_text,
+    run_gate,
+    success_text,
+    validation_block,
+)
+from competition.point import check_fit, measure_point
+from competition.settings import Settings
+from core.errors import RunError, SetupError
+
+SUBMIT_TIMEOUT_S = 60.0
+FAILED_CODE, INTERRUPTED_CODE = 1, 130
+
+
+class Mode(StrEnum):
+    """What is run; each one runs what stands before it, too."""
+
+    ACC = "acc"
+    PERF = "perf"
+    SUBMIT = "submit"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where results go. `url` is the leaderboard's; None where LB_URL_OVERRIDE decides later."""
+
+    team: str
+    override: str | None
+    token: str | None
+    dry_run: bool
+
+
+class Refused(RunError):
+    """The answers, the figures or the leaderboard say no: exit 1, as in the original."""
+
+    exit_code = FAILED_CODE
+
+
+def run_single(
+    mode: Mode,
+    settings: Settings,
+    target: Target | None,
+    environ: Mapping[str, str],
+    out: Console,
+) -> None:
+    """All steps of one point. Raises HarnessError; Refused where something is not good enough."""
+    out.warn(settings.warnings)
+    out.show(console.configuration(settings))
+    if target is not None:
+        check_target(settings, target)
+    engines = open_server(settings)
+    check_fit(settings, engines)
+    gate = pass_gate(settings, engines, environ, out, accuracy_file(settings.result))
+    if mode is Mode.ACC:
+        out.show("Mode acc: the performance test is skipped.")
+        return
+    require_whole(gate, target)
+    document = run_point(settings, engines, gate, out)
+    if target is not None:
+        submit_point(settings, document, target, out)
+    out.show(f"Results saved in: {settings.result}.json")
+
+
+def open_server(settings: Settings) -> Engines:
+    """The engines at the settings' URLs. Raises SetupError that says how to start one."""
+    try:
+        engines = probe(settings.urls, "auto")
+    except SetupError as error:
+        start = f"{settings.profile.folder}/launch_{settings.profile.engine}_server.sh"
+        raise SetupError(f"{error}; bash {start} starts one") from None
+    return engines
+
+
+def accuracy_file(result: Path) -> Path:
+    return result.with_name(f"{result.name}.accuracy.json")
+
+
+def pass_gate(
+    settings: Settings,
+    engines: Engines,
+    environ: Mapping[str, str],
+    out: Console,
+    file: Path,
+) -> GateResult:
+    """Measure accuracy and write it down. Raises Refused when it is over a threshold."""
+    out.show(console.block("Accuracy"))
+    gate = run_gate(settings.profile, engines, environ, out.say)
+    block = {"accuracy": dict(gate.metrics), "seconds": gate.seconds}
+    write_json(file, block | {"accuracy_validation": validation_block(settings.profile, gate)})
+    out.warn(gate.notes)
+    if not gate.passed:
+        raise Refused(failure_text(gate))
+    out.show(success_text(gate))
+    return gate
+
+
+def require_whole(gate: GateResult, target: Target | None) -> None:
+    """Only the competition's own test, all of it, may go to a leaderboard. Raises Refused."""
+    if target is not None and not (gate.details["whole"] and gate.details["comparable"]):
+        raise Refused(
+            "the accuracy test was not the competition's own, or only a part of it, so nothing can "
+            f"be submitted with it: {'; '.join(gate.notes)}"
+        )
+
+
+def run_point(
+    settings: Settings, engines: Engines, gate: GateResult, out: Console
+) -> dict[str, Any]:
+    """Measure one point and write its result file. Raises Refused when it does not count."""
+    measured = measure_point(settings, engines, out.say)
+    document = build_document(settings, engines, gate, measured)
+    out.warn(document["warnings"])
+    if measured.figures["completed"]:
+        out.show(console.point_card(document, settings))
+    write_json(settings.result / "result.json", document)  # stays when the next run takes the name
+    write_json(result_file(settings), document)
+    if measured.interrupted:
+        raise KeyboardInterrupt
+    if document["verdict"] == FAILED:
+        raise Refused("Performance test FAILED!\n" + "\n".join(document["reasons"]))
+    return document
+
+
+def result_file(settings: Settings) -> Path:
+    return settings.result.with_name(f"{settings.result.name}.json")
+
+
+def receipt_file(settings: Settings) -> Path:
+    return settings.result.with_name(f"{settings.result.name}.receipt.json")
+
+
+def submission_file(settings: Settings) -> Path:
+    return settings.result.with_name(f"{settings.result.name}.submission.json")
+
+
+def check_target(settings: Settings, target: Target) -> str:
+    """The leaderboard's address, before anything is measured for it. Raises ConfigError."""
+    payload.team_name(target.team)
+    return submit.leaderboard_url(settings.profile, settings.lengths, target.override)
+
+
+def submit_point(
+    settings: Settings, document: Mapping[str, Any], target: Target, out: Console
+) -> None:
+    """Store the payload, send it, report what became of it. Raises Refused."""
+    url = check_target(settings, target)
+    values = payload.payload_values(target.team, document, settings.profile)
+    submission = submit.Submission(target.team, url, tuple(values), dict(document))
+    submit.store(submission, submission_file(settings))
+    if target.dry_run:
+        out.show(submit.dry_run_text(submission))
+        return
+    send(submission, submission_file(settings), receipt_file(settings), target.token, out)
+
+
+def send(
+    submission: submit.Submission, stored: Path, receipt_path: Path, token: str | None, out: Console
+) -> None:
+    """Send a stored submission. Raises Refused or RunError, which name the file to send again."""
+    again = f"it is stored: resubmit {stored}"
+    try:
+        receipt = submit.send(submission, token, SUBMIT_TIMEOUT_S)
+    except (SetupError, RunError) as error:
+        raise RunError(f"{error}; {again}") from None
+    if not receipt.accepted:
+        raise Refused(f"the leaderboard refused the submission: {receipt.message}; {again}")
+    write_json(receipt_path, asdict(receipt) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    out.show(f"{console.CHECK} Submitted to {submission.url}: {receipt.message}")

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Starts SGLang with the competition's settings, in the foreground; --help says more.
+set -euo pipefail
+# shellcheck source=/dev/null
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../competition/shell/python.sh"
+run_launch --profile dsr1-fp4-sglang-mi355x "$@"

@@ -99,16 +99,13 @@ def point_card(document: Mapping[str, Any], settings: Settings) -> str:
         _row("Interactivity", document["interactivity"], "tok/s/user"),
         *(_latency(document, name) for name in ("ttft", "tpot", "itl", "e2el")),
     ]
-    ratio = document[names.tput_ratio]
-    if ratio is not None:
-        lines += [
-            f"vs {names.hardware}:",
-            _compared("throughput per GPU", ratio, "higher", ratio > 1),
-            _compared("median E2E", (e2e := document[names.e2e_ratio]), "lower", e2e < 1),
-            _compared(
-                "interactivity", (users := document[names.interactivity_ratio]), "higher", users > 1
-            ),
-        ]
+    compared = [
+        _compared("throughput per GPU", document[names.tput_ratio], higher=True),
+        _compared("median E2E", document[names.e2e_ratio], higher=False),
+        _compared("interactivity", document[names.interactivity_ratio], higher=True),
+    ]
+    if document[names.block] is not None:
+        lines += [f"vs {names.hardware}:", *compared]
     return block("Performance", *lines)
 
 
@@ -122,5 +119,9 @@ def _latency(document: Mapping[str, Any], name: str) -> str:
     return f"{name.upper()} mean / median / p99: {shown} ms"
 
 
-def _compared(what: str, ratio: float, better: str, good: bool) -> str:
+def _compared(what: str, ratio: float | None, *, higher: bool) -> str:
+    if ratio is None:
+        return f"  {what}: n/a"
+    good = ratio > 1 if higher else ratio < 1
+    better = "higher" if higher else "lower"
     return f"  {what}: {ratio:.3f} x ({better} is better: {'ahead' if good else 'behind'})"

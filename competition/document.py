@@ -42,7 +42,7 @@ def build_document(
         "tp": settings.tp,
         "gpus_used": settings.gpus_used,
         "engine": {"kind": info.kind, "version": info.version, "model": info.model},
-        "benchmark_args": _arguments(settings, engines),
+        "benchmark_args": _arguments(settings, engines, measured),
         **measured.figures,
         **compare_baseline(settings, measured.figures),
         "accuracy": dict(gate.metrics) if gate else None,
@@ -54,7 +54,7 @@ def build_document(
     }
 
 
-def _arguments(settings: Settings, engines: Engines) -> dict[str, Any]:
+def _arguments(settings: Settings, engines: Engines, measured: Measured) -> dict[str, Any]:
     return {
         "model": settings.model,
         "backend": engines.infos[0].kind,
@@ -64,10 +64,13 @@ def _arguments(settings: Settings, engines: Engines) -> dict[str, Any]:
         "random_output_len": settings.lengths.osl,
         "random_range_ratio": settings.range_ratio,
         "num_prompts": settings.n_prompts,
-        "num_warmups": settings.concurrency * settings.profile.warmups_per_concurrency,
+        "num_warmups": measured.warmups,
         "max_concurrency": settings.concurrency,
         "request_rate": "inf",
         "seed": settings.seed,
+        "prompt_seed": list(
+            measured.seed
+        ),  # with the time in it where a cache could not be emptied
     }
 
 

@@ -95,7 +95,7 @@ def _latencies(good: Records, gaps: npt.NDArray[np.int64]) -> Figures:
         **_figures("e2el", (done - sent) / MS),
     }
     median = found["median_tpot_ms"]
-    found["interactivity"] = 1000 / median if median else 0.0  # tokens per second and user
+    found["interactivity"] = 1000 / median if median else None  # tokens per second and user
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -85,10 +85,11 @@ def measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
         loop, loads = _measure(settings, engines, measured, folder)
     gpus = Gpus(settings.profile.gpus_per_node, settings.gpus_used)
     client, limited = _client(loop, settings)
+    figures = point_figures(loop.records, gap_counts(loop.workers), gpus)
     return Measured(
         started=started,
-        figures=point_figures(loop.records, gap_counts(loop.workers), gpus),
-        reasons=tuple(_reasons(loop, measured, engines, loads)),
+        figures=figures,
+        reasons=(*_reasons(loop, measured, engines, loads), *_unstreamed(figures)),
         warnings=(*((stale,) if stale else ()), *loop.warnings, *limited),
         failures=loop.reasons,
         seed=seed,
@@ -180,6 +181,15 @@ def _reasons(loop: Loop, prompts: PromptSet, engines: Engines, loads: EngineLoad
             f"computed: start the engine with {REMEDIES[engines.infos[0].kind]}"
         )
     return found
+
+
+def _unstreamed(figures: Figures) -> Iterator[str]:
+    """A TPOT of 0 is no infinite speed."""
+    if figures["completed"] and not figures["median_tpot_ms"]:
+        yield (
+            "half of the answers came whole, in a single read, so that TPOT is 0: start the engine "
+            "with a smaller stream interval, or measure longer answers"
+        )
 
 
 def _client(loop: Loop, settings: Settings) -> tuple[dict[str, Any], tuple[str, ...]]:

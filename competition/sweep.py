@@ -26,6 +26,7 @@ NO_PLOT = f"no {PLOT}: matplotlib is not installed; ./setup.sh --competition ins
 def main(profile: Profile, argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """0 when every point passed, else 1, after Ctrl-C 130. Raises HarnessError before any point."""
     sweep = Sweep(profile, parse_options(argv, profile, environ), environ, Console())
+    sweep.out.warn(sweep.options.warnings)
     model, folder = _model(sweep), sweep.options.folder
     missing = [_missing(sweep, sweep.points(tp, model)) for tp in sweep.options.orders.tps]
     _open_folder(sweep)
@@ -78,8 +79,7 @@ def _open_folder(sweep: Sweep) -> None:
 
 def _run(sweep: Sweep, missing: Sequence[Sequence[Settings]]) -> int:
     for points in filter(None, missing):
-        for _ in run_points(sweep, points):
-            _save(sweep, "RUNNING")
+        run_points(sweep, points, lambda: _save(sweep, "RUNNING"))
     return FAILED_CODE if sweep.failures else 0
 
 

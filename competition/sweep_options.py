@@ -62,6 +62,7 @@ class Options:
     folder: Path
     resumed: bool
     launch: tuple[str, ...] | None  # the launch script's flags; None: a server is running
+    warnings: tuple[str, ...] = ()
 
 
 def parse_options(argv: Sequence[str], profile: Profile, environ: Mapping[str, str]) -> Options:
@@ -78,6 +79,7 @@ def parse_options(argv: Sequence[str], profile: Profile, environ: Mapping[str, s
             f"--tp {','.join(map(str, orders.tps))}: a running server has one TP; give that one, "
             "or let --launch start a server for each"
         )
+    assumed = not (args.tp or args.resume or environ.get("TP", "").strip())
     return Options(
         orders=orders,
         urls=_urls(args.server_url),
@@ -85,6 +87,7 @@ def parse_options(argv: Sequence[str], profile: Profile, environ: Mapping[str, s
         folder=args.resume or args.output or _new_folder(),
         resumed=args.resume is not None,
         launch=tuple(argv[at + 1 :]) if args.launch else None,
+        warnings=(f"no --tp, and TP is not set: using {orders.tps[0]}",) if assumed else (),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,21 +96,22 @@ def kept(point: Settings) -> dict[str, Any] | None:
     return document
 
 
-def run_points(sweep: Sweep, points: Sequence[Settings]) -> Iterator[None]:
-    """Measure all points of one TP; yields after each one. What fails is noted."""
-    try:
-        with _server(sweep, points[0]) as urls:
+def run_points(sweep: Sweep, points: Sequence[Settings], save: Callable[[], None]) -> None:
+    """Measure all points of one TP, and save after each one. What fails is noted."""
+    with ExitStack() as stack:
+        try:
+            urls = stack.enter_context(_server(sweep, points[0]))
+        except HarnessError as error:
             for point in points:
-                sweep.out.say(f"\n{title(point)}")
-                try:
-                    _measure(sweep, replace(point, urls=urls))
-                except HarnessError as error:
-                    sweep.fail(point, str(error))
-                yield
-    except HarnessError as error:  # no server
+                sweep.fail(point, str(error))
+            return
         for point in points:
-            sweep.fail(point, str(error))
-        yield
+            sweep.out.say(f"\n{title(point)}")
+            try:
+                _measure(sweep, replace(point, urls=urls))
+            except HarnessError as error:
+                sweep.fail(point, str(error))
+            save()
 
 
 @contextmanager

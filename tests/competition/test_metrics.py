@@ -152,7 +152,7 @@ def test_nothing_measured_is_none_and_never_zero_latency() -> None:
         records((1000, 0, 5000, 9, 0, Outcome.REFUSED)), np.zeros(N_BINS, np.int64), GPUS
     )
     assert figures["median_e2el_ms"] is figures["p99_itl_ms"] is figures["mean_ttft_ms"] is None
-    assert figures["tput_per_gpu"] == 0 and figures["interactivity"] == 0
+    assert figures["tput_per_gpu"] == 0 and figures["interactivity"] is None
 
 
 def test_itl_percentiles_are_exact_to_a_quarter_percent() -> None:

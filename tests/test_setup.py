@@ -39,14 +39,14 @@ def pyproject() -> dict[str, Any]:
 def test_help_names_every_flag() -> None:
     answer = setup("--help")
     assert (answer.returncode, answer.stderr) == (0, "")
-    for flag in ("--dev", "--engine", "embedded", "none", "--python", "--dry-run"):
+    for flag in ("--competition", "--dev", "--engine", "embedded", "none", "--python", "--dry-run"):
         assert flag in answer.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--gpu"], ["'--gpu'", "--dev", "--engine", "--python"]),
+        (["--gpu"], ["'--gpu'", "--competition", "--dev", "--engine", "--python"]),
         (["--engine", "tensorrt"], ["'tensorrt'", "embedded", "none"]),
         (["--engine"], ["embedded", "none"]),
         (["--python", "/nowhere/python3"], ["/nowhere/python3", "3.11"]),
@@ -66,10 +66,18 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "requirements", folder / "requirements")
     for name in ("setup.sh", "pyproject.toml"):
         shutil.copy2(ROOT / name, folder)
-    answer = setup("--dry-run", "--engine", "none", "--python", sys.executable, folder=folder)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert f"would install {len(pins('base'))} packages (base)" in answer.stdout
-    assert not (folder / ".venv").exists()
+    for flags, parts in (
+        ((), ("base",)),
+        (("--competition",), ("base", "competition")),
+        (("--dev",), ("base", "competition", "dev")),
+    ):
+        answer = setup(
+            *("--dry-run", "--engine", "none", "--python", sys.executable), *flags, folder=folder
+        )
+        assert (answer.returncode, answer.stderr) == (0, "")
+        names = {pin.partition("==")[0] for part in parts for pin in pins(part)}
+        assert f"would install {len(names)} packages ({' '.join(parts)})" in answer.stdout
+        assert not (folder / ".venv").exists()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -107,6 +115,7 @@ def test_every_direct_dependency_is_pinned_in_its_lock() -> None:
     extras = project["optional-dependencies"]
     assert set(project["dependencies"]) <= pins("base")
     assert set(extras["embedded"]) - pins("embedded") == {"torch==2.13.0"}  # see setup.sh
+    assert set(extras["competition"]) <= pins("competition")
     assert set(extras["dev"]) <= pins("dev")
     groups = pyproject()["dependency-groups"]
     assert set(groups["pip"]) == pins("pip")

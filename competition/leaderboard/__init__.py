@@ -1,0 +1,1 @@
+"""The leaderboard: Gradio pages over SQLite. Start: `python -m competition.leaderboard serve`."""

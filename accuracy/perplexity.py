@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from accuracy.perplexity_client import map_in_flight, open_client
 from accuracy.perplexity_pieces import (
@@ -102,14 +103,22 @@ def conclude(total_logprob: float, pieces: Sequence[Piece], n_tokens: int) -> Pe
     per_byte = -total_logprob / n_bytes
     return Perplexity(
         bits_per_byte=per_byte / math.log(2),
-        byte_perplexity=math.exp(per_byte),
-        word_perplexity=math.exp(-total_logprob / n_words),
+        byte_perplexity=_exp(per_byte),
+        word_perplexity=_exp(-total_logprob / n_words),
         derived=derived,
         n_pieces=len(pieces),
         n_bytes=n_bytes,
         n_tokens=n_tokens,
         total_logprob=total_logprob,
     )
+
+
+def _exp(value: float) -> float:
+    """Answers that are bad enough have a perplexity that no float holds: it is infinite then."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
 
 
 def cut(text: str, piece_tokenizer: Path | None) -> list[Piece]:
@@ -146,7 +155,7 @@ def _run(args: argparse.Namespace) -> int:
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),  # as joined
         "whole_text": found.n_pieces == len(pieces),
     }
-    document = json.dumps(asdict(found) | about)
+    document = json.dumps(figures(found) | about, allow_nan=False)
     if args.json:
         try:
             args.json.write_text(document + "\n", encoding="utf-8")
@@ -154,6 +163,14 @@ def _run(args: argparse.Namespace) -> int:
             raise RunError(f"--json {args.json}: not written ({error.strerror})") from None
     sys.stdout.write(f"{table(found, len(pieces))}\n{document}\n")
     return 0
+
+
+def figures(found: Perplexity) -> dict[str, Any]:
+    """For JSON, which has no infinity: null stands for it."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(found).items()
+    }
 
 
 def table(found: Perplexity, n_pieces: int) -> str:

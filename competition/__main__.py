@@ -65,8 +65,9 @@ def _run(options: Options, profile: Profile, environ: Mapping[str, str], out: Co
     codes = []
     for lengths in options.pairs:
         batch = _batch(options, mode, lengths, settings, new_folder(lengths), resumed=False)
-        codes.append(run_batch(batch, environ, out))
-        if codes[-1] == INTERRUPTED_CODE:
+        ended = run_batch(batch, environ, out)
+        codes.append(ended.code)
+        if not ended.go_on:
             break
     return max(codes)
 
@@ -86,7 +87,8 @@ def _resume(
     if mode is Mode.SUBMIT and options.target is None:
         raise ConfigError(f'--resume {folder}: it submits: submit "YourTeam" --resume {folder}')
     settings = read_settings(profile, environ, options.urls, batch=True)
-    return run_batch(_batch(options, mode, lengths, settings, folder, resumed=True), environ, out)
+    batch = _batch(options, mode, lengths, settings, folder, resumed=True)
+    return run_batch(batch, environ, out).code
 
 
 def _batch(

@@ -63,13 +63,13 @@ def read_baselines(path: Path) -> tuple[BaselineNames, Baselines]:
         names = _names({key: str(about[key]) for key in ABOUT}, float(about["range_ratio"]))
         found: Baselines = {}
         for entry in entries:
-            key = (Lengths.parse(entry["lengths"]), int(entry["concurrency"]))
+            key = (_lengths(entry["lengths"]), int(entry["concurrency"]))
             if key in found:
                 raise ConfigError(f"{key[0]} at {key[1]} stands there twice")
             found[key] = Baseline(**{name: _positive(name, entry[name]) for name in FIGURES})
     except KeyError as error:
         raise ConfigError(f"--baseline {path}: has no {error.args[0]}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"--baseline {path}: not a baseline file ({error})") from None
     except ConfigError as error:
         raise ConfigError(f"--baseline {path}: {error}") from None
@@ -105,6 +105,12 @@ def _id(text: str) -> str:
     if not ID.fullmatch(text):
         raise ConfigError(f"id {text!r}: becomes part of names; use letters, digits and _")
     return text
+
+
+def _lengths(value: Any) -> Lengths:
+    if not isinstance(value, str):
+        raise ConfigError(f'lengths {value}: not text; give "ISL/OSL", as in "1024/8192"')
+    return Lengths.parse(value)
 
 
 def _positive(name: str, value: Any) -> float:

@@ -17,12 +17,14 @@ from competition.console import Console
 from competition.document import PASSED
 from competition.files import read_json, write_json
 from competition.gate import GateResult
+from competition.point import check_fit
 from competition.profile import Lengths
 from competition.settings import Settings
 from competition.single import (
     FAILED_CODE,
     INTERRUPTED_CODE,
     Mode,
+    Refused,
     Target,
     check_target,
     open_server,
@@ -31,6 +33,7 @@ from competition.single import (
     require_whole,
     result_file,
     run_point,
+    submission_file,
     submit_point,
 )
 from competition.summary import State, Step, Summary
@@ -68,6 +71,7 @@ class Batch:
             "model": settings.model,
             "tp": settings.tp,
             "range_ratio": settings.range_ratio,
+            "gpus_used": settings.gpus_used,
             "seed": settings.seed,
             "baseline": settings.profile.names.id,
         }
@@ -83,8 +87,16 @@ def new_folder(lengths: Lengths) -> Path:
     return folder
 
 
-def run_batch(batch: Batch, environ: Mapping[str, str], out: Console) -> int:
-    """Run what is missing; 0 when every step has passed, else 1, after Ctrl-C 130.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """code: 0 when every step has passed, else 1, after Ctrl-C 130."""
+
+    code: int
+    go_on: bool  # other batches may follow: only steps have failed, not what all of them need
+
+
+def run_batch(batch: Batch, environ: Mapping[str, str], out: Console) -> Ended:
+    """Run what is missing.
 
     Raises HarnessError for what stands in the way of all steps.
     """
@@ -98,9 +110,11 @@ def run_batch(batch: Batch, environ: Mapping[str, str], out: Console) -> int:
     _open_folder(batch)
     out.show(f"Results directory: {batch.folder}\n")
     summary = Summary(batch.folder, batch.lengths, str(batch.mode), batch.concurrencies)
+    go_on = False
     try:
         code = _run_steps(batch, summary, environ, out)
-    except HarnessError as error:  # accuracy: nothing else was run
+        go_on = True
+    except HarnessError as error:  # mostly accuracy; nothing else is run
         out.error(error)
         out.show("\n".join(line for step in summary.steps for line in step.lines()))
         code = error.exit_code
@@ -108,7 +122,7 @@ def run_batch(batch: Batch, environ: Mapping[str, str], out: Console) -> int:
         out.say(f"interrupted; to go on: {batch.mode} --resume {batch.folder}")
         code = INTERRUPTED_CODE
     out.show("\n" + summary.tail())
-    return code
+    return Ended(code, go_on)
 
 
 def _open_folder(batch: Batch) -> None:
@@ -149,9 +163,18 @@ def _is_done(batch: Batch, settings: Settings) -> bool:
     """Whether an earlier run of this batch has brought this point as far as this one wants it."""
     if batch.mode is Mode.ACC:
         return False
-    if batch.mode is Mode.SUBMIT and not receipt_file(settings).exists():
+    if batch.target is not None and not _has_receipt(settings, batch.target, accepted=True):
         return False
     return _result(settings) is not None
+
+
+def _has_receipt(settings: Settings, target: Target, *, accepted: bool) -> bool:
+    """Whether it was sent to that leaderboard for that team, and accepted or never answered for."""
+    file = receipt_file(settings)
+    found = read_json(file) if file.exists() else {}
+    url = check_target(settings, target)
+    same = (found.get("team"), found.get("url")) == (target.team, url)
+    return same and found.get("accepted") is (True if accepted else None)
 
 
 def _result(settings: Settings) -> dict[str, Any] | None:
@@ -174,9 +197,9 @@ def _gate(
     try:
         with out.logged(log):
             settings = batch.point(missing[0].concurrency)
-            gate = pass_gate(
-                settings, open_server(settings), environ, out, batch.folder / "accuracy.json"
-            )
+            engines = open_server(settings)
+            check_fit(settings, engines)
+            gate = pass_gate(settings, engines, environ, out, batch.folder / "accuracy.json")
             require_whole(gate, batch.target)
             return gate
     except KeyboardInterrupt:
@@ -226,4 +249,9 @@ def _measure(batch: Batch, settings: Settings, gate: GateResult, out: Console) -
     else:
         out.say("measured before: only to be submitted")
     if batch.target is not None:
+        if _has_receipt(settings, batch.target, accepted=False):
+            raise Refused(
+                "an earlier submission was never answered for: look at the leaderboard; if it is not "
+                f"there: resubmit {submission_file(settings)}"
+            )
         submit_point(settings, document, batch.target, out)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from competition.profile import Lengths
 from competition.settings import Settings
+from core.errors import SetupError
 
 RULE = "=" * 44
 CHECK, CROSS = "\u2713", "\u2717"
@@ -36,20 +38,30 @@ class Console:
             self.say(f"WARNING: {text}")
 
     def _write(self, out: TextIO, text: str) -> None:
-        out.write(f"{text}\n")
-        out.flush()
+        try:
+            out.write(f"{text}\n")
+            out.flush()
+        except BrokenPipeError:  # who listened has gone; what is measured must still be stored
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         if self._log is not None:
-            self._log.write(f"{text}\n")
-            self._log.flush()
+            with suppress(OSError):  # a full disk costs the copy, never the measurement
+                self._log.write(f"{text}\n")
+                self._log.flush()
 
     @contextmanager
     def logged(self, path: Path) -> Iterator[None]:
-        """Copy everything into `path`, too, for the duration of the block."""
-        with path.open("a", encoding="utf-8") as self._log:
-            try:
-                yield
-            finally:
-                self._log = None
+        """Copy everything into `path`, too, for the duration of the block. Raises SetupError."""
+        try:
+            log = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise SetupError(f"{path}: cannot be written ({error.strerror})") from None
+        self._log = log
+        try:
+            yield
+        finally:
+            self._log = None
+            with suppress(OSError):  # as in `_write`: it would flush what could not be written
+                log.close()
 
 
 def block(title: str, *lines: str) -> str:

@@ -27,8 +27,13 @@ Figures = dict[str, float | int | None]
 class Gpus:
     """By what throughput is divided."""
 
-    node: int  # of the whole machine: the competition divides by them, whatever is used
+    node: int  # of the whole machine: the competition divides by them, also if fewer are used
     used: int  # tensor parallel size times replicas
+
+    @property
+    def counted(self) -> int:
+        """By what `tput_per_gpu` divides: more than one machine counts with all it has."""
+        return max(self.node, self.used)
 
 
 def point_figures(records: Records, gaps: npt.NDArray[np.int64], gpus: Gpus) -> Figures:
@@ -72,14 +77,14 @@ def _throughput(records: Records, good: Records, gpus: Gpus) -> Figures:
     seconds = duration_s(records)
     inputs, outputs = int(good["prompt_tokens"].sum()), int(good["n_tokens"].sum())
     total = _ratio(inputs + outputs, seconds)
-    per_gpu = _ratio(inputs + outputs, seconds * gpus.node)
+    per_gpu = _ratio(inputs + outputs, seconds * gpus.counted)
     return {
         "request_throughput": _ratio(len(good), seconds),
         "output_throughput": _ratio(outputs, seconds),
         "total_token_throughput": total,
         "tput_per_gpu": per_gpu,
-        "output_tput_per_gpu": _ratio(outputs, seconds * gpus.node),
-        "input_tput_per_gpu": _ratio(inputs, seconds * gpus.node),
+        "output_tput_per_gpu": _ratio(outputs, seconds * gpus.counted),
+        "input_tput_per_gpu": _ratio(inputs, seconds * gpus.counted),
         "tput_per_used_gpu": _ratio(inputs + outputs, seconds * gpus.used),
     }
 

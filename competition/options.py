@@ -23,7 +23,7 @@ other commands: resubmit FILE | sweep | compare A B | import-inferencex FILE | p
 """
 EPILOG = """environment: MODEL (needed) PORT TP CONC ISL OSL MAX_MODEL_LEN RANDOM_RANGE_RATIO
 NUM_PROMPTS RESULT_FILENAME TEAM_NAME_ENV LB_URL_OVERRIDE LB_TOKEN SEED; for accuracy: WIKITEXT TOKENIZER
-LLAMA2_TOKENIZER GSM8K_TEST GSM8K_TRAIN
+LLAMA2_TOKENIZER GSM8K_TEST GSM8K_TRAIN GSM8K_LIMIT (a trial). COMPETITION_PROFILE: as --profile.
 exit codes: 0 all passed; 1 accuracy over a threshold, a failed request, a refused submission, or a batch
 with a failed step; 2 a setting cannot be used; 3 something is missing; 4 the run broke; 130 Ctrl-C"""
 
@@ -46,6 +46,8 @@ def parse_options(argv: Sequence[str], profile: Profile, environ: Mapping[str, s
     mode = None if args.mode is None else Mode(args.mode)
     if args.team is not None and mode is not Mode.SUBMIT:
         raise ConfigError(f"{args.team}: only submit takes a team's name")
+    if args.dry_run and mode is not Mode.SUBMIT:
+        raise ConfigError("--dry-run: only of submit, whose payload it shows")
     return Options(
         mode=mode,
         target=_target(args, environ) if mode is Mode.SUBMIT else None,
@@ -66,6 +68,8 @@ def _target(args: argparse.Namespace, environ: Mapping[str, str]) -> Target:
 
 def _pairs(args: argparse.Namespace, profile: Profile) -> tuple[Lengths, ...]:
     if args.all_lengths:
+        if args.isl is not None or args.osl is not None:
+            raise ConfigError("--all-lengths: means every pair; leave out -isl and -osl")
         return tuple(profile.rules)
     if (args.isl is None) != (args.osl is None):
         given, missing = ("-osl", "-isl") if args.isl is None else ("-isl", "-osl")
@@ -103,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # an abbreviated --profile would be taken here and change nothing
     )
     add = parser.add_argument
     add("mode", nargs="?", choices=[mode.value for mode in Mode], help="default: acc")

@@ -11,18 +11,25 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from accuracy.perplexity import IN_FLIGHT, Perplexity, conclude, cut, measure_perplexity
-from accuracy.perplexity_pieces import BYTES_PER_WORD, Piece, read_text
-from accuracy.perplexity_tokens import Served, load_served
+from accuracy.perplexity import IN_FLIGHT, Perplexity, conclude, measure_perplexity
+from accuracy.perplexity_pieces import (
+    BYTES_PER_WORD,
+    Piece,
+    pieces_by_bytes,
+    pieces_by_tokens,
+    read_text,
+)
+from accuracy.perplexity_tokens import Served, load_served, load_tokenizer
 from backends.engines import Engines
 from competition.measured import TENTHS, Measured, Progress
 from competition.payload import ACCURACIES
 from competition.profile import Profile
 from competition.texts import find_wikitext, wikitext_sha256
-from core.errors import SetupError
+from core.errors import ConfigError, SetupError
 
 FILE = "tokenizer.json"
 METRICS = ACCURACIES["perplexity"]
+LLAMA2_VOCABULARY = 32_000
 
 
 def measure(
@@ -34,7 +41,7 @@ def measure(
     llama = environ.get("LLAMA2_TOKENIZER")
     tokenizer = find_tokenizer(profile, environ)
     served = load_served(tokenizer)
-    pieces = cut(text, Path(llama) if llama else None)
+    pieces = _cut(text, Path(llama)) if llama else pieces_by_bytes(text)
     say(f"perplexity: {len(pieces)} pieces of {path}, {IN_FLIGHT} requests at once")
     found = _in_turns(engines, pieces, served, Progress("perplexity: pieces", len(pieces), say))
     known = digest == profile.accuracy.text_sha256
@@ -55,6 +62,19 @@ def measure(
             "total_logprob": found.total_logprob,
         },
     )
+
+
+def _cut(text: str, llama: Path) -> list[Piece]:
+    """The task's pieces. Raises ConfigError for another tokenizer: its words are other words."""
+    tokenizer = load_tokenizer(llama)
+    size = tokenizer.get_vocab_size(with_added_tokens=False)
+    if size != LLAMA2_VOCABULARY:
+        raise ConfigError(
+            f"LLAMA2_TOKENIZER {llama}: has a vocabulary of {size}, Llama-2's has "
+            f"{LLAMA2_VOCABULARY}: name the folder of Llama-2's tokenizer.json, or unset it, and "
+            "word_perplexity is derived"
+        )
+    return pieces_by_tokens(text, tokenizer)
 
 
 def _in_turns(

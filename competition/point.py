@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,12 +16,12 @@ from backends.control import reset_caches, unreset
 from backends.engines import Engines
 from competition.closed_loop import Loop, Nobody, run_closed_loop
 from competition.metrics import Figures, Gpus, point_figures
-from competition.prompts import WARMUP, PromptSet, make_prompts
+from competition.prompts import MIN_OUTPUT, WARMUP, PromptSet, make_prompts
 from competition.settings import Settings
-from core.errors import ConfigError, RunError
+from core.errors import ConfigError, RunError, SetupError
 from core.outcome import Outcome
 from report.progress import ProgressLine
-from results.engine_rules import MAX_HIT_RATE, REMEDIES
+from results.engine_rules import MAX_HIT_RATE, REMEDIES, EngineFacts, reasons_streaming
 from results.engines import EngineLoads, engine_loads, read_samples
 from results.folder import RunFolder
 from results.headroom import judge_headroom
@@ -30,6 +31,7 @@ from results.streams import gap_counts
 from telemetry.look import look
 
 Say = Callable[[str], None]
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Measured:
 
 def check_fit(settings: Settings, engines: Engines) -> None:
     """Refuse what the engine cannot serve, before anything is sent. Raises ConfigError."""
+    if settings.lengths.osl < MIN_OUTPUT:
+        raise ConfigError(f"OSL {settings.lengths.osl}: at least {MIN_OUTPUT}, or there is no TPOT")
     need = sum(settings.lengths)
     limits = (("MAX_MODEL_LEN", settings.max_model_len), ("the server's", engines.context_length))
     for name, limit in limits:
@@ -66,9 +70,34 @@ def check_fit(settings: Settings, engines: Engines) -> None:
         )
 
 
+def check_place(settings: Settings) -> None:
+    """Refuse a place for results that cannot be used. Raises ConfigError or SetupError."""
+    folder = settings.result
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise ConfigError(
+            f"RESULT_FILENAME {folder}: there is a folder of that name with other things in it: "
+            "choose another name"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise SetupError(
+            f"{folder.parent}: results cannot be written there ({error.strerror})"
+        ) from None
+
+
 def measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
-    """Measure. Raises HarnessError for what goes wrong before the measured requests."""
+    """Measure. Raises HarnessError for what goes wrong beside the requests themselves."""
     check_fit(settings, engines)
+    try:
+        return _measure_point(settings, engines, say)
+    except OSError as error:  # a full disk, too few descriptors
+        raise RunError(f"{settings.result}: could not be measured or stored: {error}") from None
+
+
+def _measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
     stale = unreset(reset_caches(engines))
     seed = _seed(settings, engines, stale)
     n_warmups = settings.concurrency * settings.profile.warmups_per_concurrency
@@ -76,7 +105,7 @@ def measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
     with RunFolder(settings.result) as folder:
         if folder.moved:
             say(f"an earlier run was moved to {folder.moved}")
-        folder.write_json("manifest.json", _manifest(settings, engines, seed))
+        folder.write_json(MANIFEST, _manifest(settings, engines, seed))
         if n_warmups:
             say(f"warming up: {n_warmups} requests")
             _warm_up(_prompts(settings, engines, n_warmups, (*seed, WARMUP)), settings, engines)
@@ -90,7 +119,14 @@ def measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
         started=started,
         figures=figures,
         reasons=(*_reasons(loop, measured, engines, loads), *_unstreamed(figures)),
-        warnings=(*((stale,) if stale else ()), *loop.warnings, *limited),
+        warnings=(
+            *settings.warnings,
+            *engines.differences,
+            *((stale,) if stale else ()),
+            *_unchecked(engines, loads),
+            *loop.warnings,
+            *limited,
+        ),
         failures=loop.reasons,
         seed=seed,
         warmups=n_warmups,
@@ -172,15 +208,26 @@ def _reasons(loop: Loop, prompts: PromptSet, engines: Engines, loads: EngineLoad
     wanted = np.array(prompts.output_lengths)[good["index"]]
     if short := int(np.count_nonzero(good["n_tokens"] != wanted)):
         found.append(
-            f"{short} answers are shorter than asked for: the engine does not obey ignore_eos"
+            f"{short} answers are not as long as asked for: the engine does not obey ignore_eos"
         )
+    kind = engines.infos[0].kind
+    said = EngineFacts(kind, engines.prefix_caching, engines.stream_interval)
+    found += reasons_streaming(said, good)
     rate = loads.all.prefix_hit_rate
     if rate is not None and rate > MAX_HIT_RATE:
         found.append(
             f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache, so they were not "
-            f"computed: start the engine with {REMEDIES[engines.infos[0].kind]}"
+            f"computed: start the engine with {REMEDIES[kind]}"
         )
     return found
+
+
+def _unchecked(engines: Engines, loads: EngineLoads) -> Iterator[str]:
+    if loads.all.prefix_hit_rate is None and engines.prefix_caching is not False:
+        yield (
+            "the engine does not say what came from its prefix cache, nor that it has none: start it "
+            f"without one ({REMEDIES[engines.infos[0].kind]}), or with metrics"
+        )
 
 
 def _unstreamed(figures: Figures) -> Iterator[str]:

@@ -16,6 +16,7 @@ from competition.profile import Lengths, Profile
 from core.errors import ConfigError
 
 RESULT = "result"
+MAX_PORT, MAX_SEED = 65_535, 2**32 - 1
 DERIVED = re.compile(r"result_isl\d+_osl\d+_conc\d+")
 
 
@@ -70,7 +71,8 @@ def read_settings(
             + ("all_conc_var.sh" if batch else "specific_conc_var.sh")
             + " in this shell first, or export MODEL"
         )
-    port, tp = variables.natural("PORT", quiet=bool(urls)), variables.natural("TP")
+    port = variables.natural("PORT", most=MAX_PORT, quiet=bool(urls))
+    tp = variables.natural("TP")
     lengths = Lengths(variables.natural("ISL", quiet=batch), variables.natural("OSL", quiet=batch))
     concurrency = variables.natural("CONC", quiet=batch)
     made = Settings(
@@ -83,7 +85,7 @@ def read_settings(
         max_model_len=variables.natural("MAX_MODEL_LEN"),
         range_ratio=variables.ratio("RANDOM_RANGE_RATIO"),
         n_prompts=profile.prompts(lengths, concurrency),
-        seed=variables.natural("SEED", default="0", least=0, quiet=True),
+        seed=variables.natural("SEED", default="0", least=0, most=MAX_SEED, quiet=True),
         result=Path(RESULT),
     )
     if not batch:
@@ -95,6 +97,11 @@ def _single(made: Settings, variables: _Variables) -> Settings:
     """What only a single run reads: NUM_PROMPTS and RESULT_FILENAME."""
     wanted = made.n_prompts
     n_prompts = variables.natural("NUM_PROMPTS", default=str(wanted))
+    if n_prompts < made.concurrency:
+        raise ConfigError(
+            f"NUM_PROMPTS {n_prompts}: fewer than CONC {made.concurrency}, which is never reached; the "
+            f"rules have {wanted}"
+        )
     if n_prompts != wanted:
         variables.warnings.append(
             f"NUM_PROMPTS {n_prompts} is not the {wanted} that the rules have for CONC "
@@ -106,6 +113,8 @@ def _single(made: Settings, variables: _Variables) -> Settings:
 def _result(made: Settings, variables: _Variables) -> Path:
     text = variables.text("RESULT_FILENAME", RESULT)
     path = Path(text.removesuffix(".json"))
+    if path.name in ("", ".."):
+        raise ConfigError(f"RESULT_FILENAME {text}: must be the name of a file")
     derived = result_name(made.lengths, made.concurrency)
     if DERIVED.fullmatch(path.name) and path.name != derived:
         variables.warnings.append(
@@ -133,11 +142,17 @@ class _Variables:
         return value
 
     def natural(
-        self, name: str, default: str | None = None, *, least: int = 1, quiet: bool = False
+        self,
+        name: str,
+        default: str | None = None,
+        *,
+        least: int = 1,
+        most: int = 10**9,
+        quiet: bool = False,
     ) -> int:
         text = self.text(name, default, quiet=quiet)
-        if not (text.isascii() and text.isdecimal()) or int(text) < least:
-            raise ConfigError(f"{name} {text}: must be a whole number, at least {least}")
+        if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
+            raise ConfigError(f"{name} {text}: must be a whole number from {least} to {most}")
         return int(text)
 
     def ratio(self, name: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,11 +21,12 @@ from competition.gate import (
     success_text,
     validation_block,
 )
-from competition.point import check_fit, measure_point
+from competition.point import check_fit, check_place, measure_point
 from competition.settings import Settings
-from core.errors import RunError, SetupError
+from core.errors import ConfigError, RunError, SetupError
 
 SUBMIT_TIMEOUT_S = 60.0
+RATIO = "RANDOM_RANGE_RATIO"
 FAILED_CODE, INTERRUPTED_CODE = 1, 130
 
 
@@ -65,6 +66,7 @@ def run_single(
     out.show(console.configuration(settings))
     if target is not None:
         check_target(settings, target)
+    check_place(settings)
     engines = open_server(settings)
     check_fit(settings, engines)
     gate = pass_gate(settings, engines, environ, out, accuracy_file(settings.result))
@@ -113,10 +115,15 @@ def pass_gate(
 
 def require_whole(gate: GateResult, target: Target | None) -> None:
     """Only the competition's own test, all of it, may go to a leaderboard. Raises Refused."""
-    if target is not None and not (gate.details["whole"] and gate.details["comparable"]):
+    if target is not None:
+        _require_whole(gate.details, gate.notes)
+
+
+def _require_whole(details: Mapping[str, Any], notes: Sequence[str]) -> None:
+    if not (details["whole"] and details["comparable"]):
         raise Refused(
             "the accuracy test was not the competition's own, or only a part of it, so nothing can "
-            f"be submitted with it: {'; '.join(gate.notes)}"
+            f"be submitted with it: {'; '.join(notes)}"
         )
 
 
@@ -124,18 +131,30 @@ def run_point(
     settings: Settings, engines: Engines, gate: GateResult, out: Console
 ) -> dict[str, Any]:
     """Measure one point and write its result file. Raises Refused when it does not count."""
+    set_aside(settings)
     measured = measure_point(settings, engines, out.say)
     document = build_document(settings, engines, gate, measured)
-    out.warn(document["warnings"])
-    if measured.figures["completed"]:
-        out.show(console.point_card(document, settings))
     write_json(settings.result / "result.json", document)  # stays when the next run takes the name
     write_json(result_file(settings), document)
+    out.warn([text for text in document["warnings"] if text not in settings.warnings])
+    if measured.figures["completed"]:
+        out.show(console.point_card(document, settings))
     if measured.interrupted:
         raise KeyboardInterrupt
     if document["verdict"] == FAILED:
         raise Refused("Performance test FAILED!\n" + "\n".join(document["reasons"]))
     return document
+
+
+def set_aside(settings: Settings) -> None:
+    """An earlier run's files go with its folder: none must be taken for this run's, should it fail."""
+    for file in (result_file(settings), submission_file(settings), receipt_file(settings)):
+        if file.exists():
+            try:
+                settings.result.mkdir(exist_ok=True)
+                file.replace(settings.result / file.name)
+            except OSError as error:
+                raise SetupError(f"{file}: cannot be set aside ({error.strerror})") from None
 
 
 def result_file(settings: Settings) -> Path:
@@ -153,13 +172,37 @@ def submission_file(settings: Settings) -> Path:
 def check_target(settings: Settings, target: Target) -> str:
     """The leaderboard's address, before anything is measured for it. Raises ConfigError."""
     payload.team_name(target.team)
+    submit.checked_token(target.token)
+    _check_rules(settings)
     return submit.leaderboard_url(settings.profile, settings.lengths, target.override)
+
+
+def _check_rules(settings: Settings) -> None:
+    """A leaderboard compares what was measured by one rule. Raises ConfigError."""
+    profile, concurrency = settings.profile, settings.concurrency
+    rule = profile.rule(settings.lengths)
+    for name, value, wanted in (
+        ("CONC", concurrency, rule.concurrencies),
+        ("NUM_PROMPTS", settings.n_prompts, (profile.prompts(settings.lengths, concurrency),)),
+        ("RANDOM_RANGE_RATIO", settings.range_ratio, (float(profile.defaults[RATIO]),)),
+    ):
+        if value not in wanted:
+            allowed = " or ".join(map(str, wanted))
+            raise ConfigError(
+                f"submit: {name} {value}: by the rules it is {allowed}; perf takes others, too"
+            )
+    if settings.gpus_used > profile.gpus_per_node:
+        raise ConfigError(
+            f"submit: {settings.gpus_used} GPUs are used, the rules have {profile.gpus_per_node}"
+        )
 
 
 def submit_point(
     settings: Settings, document: Mapping[str, Any], target: Target, out: Console
 ) -> None:
     """Store the payload, send it, report what became of it. Raises Refused."""
+    validation = document["accuracy_validation"]
+    _require_whole(validation["details"], validation["notes"])
     url = check_target(settings, target)
     values = payload.payload_values(target.team, document, settings.profile)
     submission = submit.Submission(target.team, url, tuple(values), dict(document))
@@ -175,11 +218,18 @@ def send(
 ) -> None:
     """Send a stored submission. Raises Refused or RunError, which name the file to send again."""
     again = f"it is stored: resubmit {stored}"
+    about = {"team": submission.team, "url": submission.url}
+    about["time"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     try:
         receipt = submit.send(submission, token, SUBMIT_TIMEOUT_S)
-    except (SetupError, RunError) as error:
+    except (submit.Unconfirmed, KeyboardInterrupt) as error:
+        # The leaderboard may have it, and some keep everything that they get.
+        write_json(receipt_path, about | {"accepted": None, "message": str(error)})
+        out.say(f"whether {submission.url} has it is not known; look there; {again}")
+        raise
+    except RunError as error:
         raise RunError(f"{error}; {again}") from None
     if not receipt.accepted:
         raise Refused(f"the leaderboard refused the submission: {receipt.message}; {again}")
-    write_json(receipt_path, asdict(receipt) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    write_json(receipt_path, about | asdict(receipt))
     out.show(f"{console.CHECK} Submitted to {submission.url}: {receipt.message}")

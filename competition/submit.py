@@ -19,13 +19,19 @@ from competition.events import Event, read_outcome
 from competition.files import write_json
 from competition.payload import Value, payload_values, team_name
 from competition.profile import Lengths, Profile
-from competition.web import Web
+from competition.web import Unreachable, Web
 from core.errors import ConfigError, RunError
 
 API = "gradio_api"
 RETRY_WAITS_S = (1.0, 2.0, 4.0)
 MESSAGE_LIMIT = 300  # characters
 EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+REQUEST_TIMEOUT = 408
+LOOK = "look at the leaderboard before you send it again"
+
+
+class Unconfirmed(RunError):
+    """The leaderboard may have got the submission, and did not say what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,10 @@ def load(path: Path) -> Submission:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         values, document = tuple(data["values"]), dict(data["document"])
-        return Submission(team_name(data["team"]), checked_url(data["url"]), values, document)
+        url = data["url"]
+        if not isinstance(url, str):
+            raise TypeError(f"url {url!r} is no text")
+        return Submission(team_name(data["team"]), checked_url(url), values, document)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not a stored submission: {error}") from None
 
@@ -101,10 +110,13 @@ def send(
     timeout_s: float,
     retry_waits_s: Sequence[float] = RETRY_WAITS_S,
 ) -> Receipt:
-    """Sends it once. Raises RunError where it is not known to have been accepted or refused.
+    """Sends it once.
 
+    Raises Unconfirmed where it may have arrived, any other RunError where the leaderboard does not
+    have it, ConfigError for a token that cannot be one.
     timeout_s: for each of the three requests. token: of the team, for our own leaderboard.
     """
+    token = checked_token(token)
     web = Web(submission.url, timeout_s, retry_waits_s)
     ours = _takes_documents(web)
     path = f"{API}/call/{'submit_document' if ours else 'submit_results'}"
@@ -113,11 +125,21 @@ def send(
         with web.open(f"{path}/{event_id}") as answer:
             outcome = read_outcome(answer, timeout_s)
     except RunError as error:
-        raise RunError(
-            f"{submission.url}: took the submission, but did not confirm it: {error}; "
-            "look at the leaderboard before you send it again"
+        raise Unconfirmed(
+            f"{submission.url}: took the submission, but did not confirm it: {error}; {LOOK}"
         ) from None
     return _receipt(outcome)
+
+
+def checked_token(token: str | None) -> str | None:
+    """Without space around it; None for nothing. Raises ConfigError, which never shows it."""
+    stripped = (token or "").strip()
+    if not (stripped.isascii() and stripped.isprintable()):
+        raise ConfigError(
+            "LB_TOKEN: holds characters that no token has (not printable ASCII): export it again "
+            "as the leaderboard gave it"
+        )
+    return stripped or None
 
 
 def checked_url(url: str) -> str:
@@ -138,24 +160,34 @@ def _takes_documents(web: Web) -> bool:
     status, body = web.get(f"{API}/info")
     try:
         return status == 200 and "/submit_document" in json.loads(body)["named_endpoints"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def _post(web: Web, path: str, submission: Submission, token: str | None, ours: bool) -> str:
     document = json.dumps(submission.document, ensure_ascii=False)
     data = [submission.team, document] if ours else list(submission.values)
-    status, body = web.post(path, {"data": data}, token)
     try:
-        event_id = json.loads(body)["event_id"]
-    except (ValueError, KeyError, TypeError):
-        event_id = None
-    if status != 200 or not isinstance(event_id, str) or not EVENT_ID.fullmatch(event_id):
-        raise RunError(
-            f"{submission.url}: HTTP {status} without an event id: {_plain(body)}; "
-            "look at the leaderboard before you send it again"
+        status, body = web.post(path, {"data": data}, token)
+    except Unreachable:
+        raise
+    except RunError as error:
+        raise Unconfirmed(f"{error}; it may have got the submission: {LOOK}") from None
+    if 400 <= status < 500 and status != REQUEST_TIMEOUT:
+        raise RunError(f"{submission.url}: HTTP {status}, not taken: {_plain(body)}")
+    if status != 200 or (event_id := _event_id(body)) is None:
+        raise Unconfirmed(
+            f"{submission.url}: HTTP {status} without an event id: {_plain(body)}; {LOOK}"
         )
     return event_id
+
+
+def _event_id(body: str) -> str | None:
+    try:
+        found = json.loads(body)["event_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and EVENT_ID.fullmatch(found) else None
 
 
 def _receipt(outcome: Event) -> Receipt:

@@ -13,7 +13,7 @@ from competition.files import read_json, write_json
 from competition.point import measure_point
 from competition.profile import Profile
 from competition.settings import Settings, read_settings
-from competition.single import open_server, result_file
+from competition.single import open_server, result_file, set_aside
 from competition.sweep_options import HEADROOM, Options
 from competition.sweep_server import launched
 from competition.sweep_table import as_text
@@ -130,6 +130,7 @@ def _server(sweep: Sweep, point: Settings) -> Iterator[tuple[str, ...]]:
 def _measure(sweep: Sweep, point: Settings) -> None:
     """Measure one point and write its result file. Raises HarnessError where it does not count."""
     engines = open_server(point)
+    set_aside(point)
     measured = measure_point(point, engines, sweep.out.say)
     document = build_document(point, engines, None, measured)
     sweep.documents.append(document)

@@ -30,13 +30,20 @@ BODY_LIMIT = 1024 * 1024  # bytes
 UNCONNECTED = (ConnectionRefusedError, socket.gaierror)
 
 
+class Unreachable(RunError):
+    """No connection could be made: nothing was sent."""
+
+
 class _NoRedirects(HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 
 class Web:
-    """A leaderboard's address. All methods raise RunError where there is no answer."""
+    """A leaderboard's address. All methods raise RunError where there is no answer.
+
+    It is Unreachable where the leaderboard cannot have got the request.
+    """
 
     def __init__(self, url: str, timeout_s: float, retry_waits_s: Sequence[float]) -> None:
         self._url = url
@@ -64,12 +71,15 @@ class Web:
             raise RunError(f"{self._url}: HTTP {error.code}") from None
 
     def _exchange(self, request: Request) -> tuple[int, str]:
+        answer: HTTPResponse | HTTPError
         try:
-            with self._open(request, self._retry_waits_s) as answer:
-                return answer.status, answer.read(BODY_LIMIT).decode(errors="replace")
-        except HTTPError as error:
-            with error:
-                return error.code, error.read(BODY_LIMIT).decode(errors="replace")
+            try:
+                answer = self._open(request, self._retry_waits_s)
+            except HTTPError as error:
+                answer = error
+            with answer:
+                status = answer.code if isinstance(answer, HTTPError) else answer.status
+                return status, answer.read(BODY_LIMIT).decode(errors="replace")
         except (OSError, HTTPException) as error:
             raise self._fault(error) from None
 
@@ -81,8 +91,10 @@ class Web:
             except HTTPError:
                 raise
             except URLError as error:
-                if wait_s is None or not isinstance(error.reason, UNCONNECTED):
+                if not isinstance(error.reason, UNCONNECTED):
                     raise self._fault(error.reason) from None
+                if wait_s is None:
+                    raise Unreachable(str(self._fault(error.reason))) from None
                 time.sleep(wait_s)
             except (OSError, HTTPException) as error:
                 raise self._fault(error) from None

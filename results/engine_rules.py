@@ -48,7 +48,7 @@ def reasons_engines(
     """Each point with its numbers and a remedy. An accuracy run and a compliance test have none."""
     if config.accuracy or config.audit is not None or not len(records):
         return ()
-    streaming = _streaming(said, succeeded(records)) if config.scenario.is_timed else ()
+    streaming = reasons_streaming(said, succeeded(records)) if config.scenario.is_timed else ()
     return (*_caching(said, loads, records), *streaming)
 
 
@@ -70,7 +70,8 @@ def _caching(said: EngineFacts, loads: EngineLoads, records: Records) -> Iterato
         )
 
 
-def _streaming(said: EngineFacts, good: Records) -> Iterator[str]:
+def reasons_streaming(said: EngineFacts, good: Records) -> Iterator[str]:
+    """Why TTFT and TPOT of answers that were streamed are not about tokens."""
     if not len(good):
         return
     whole = int(np.count_nonzero((good["n_events"] == 1) & (good["n_tokens"] > 1)))

@@ -22,6 +22,10 @@ import pytest
 from accuracy.perplexity_client import open_client
 from backends import create_backend
 from backends.detect import describe, resolve
+from backends.engines import probe
+from competition.closed_loop import Nobody, run_closed_loop
+from competition.profile import Lengths
+from competition.prompts import make_prompts
 from core.config import Sampling
 from dataset import load_dataset
 from dataset.demo import DEMONSTRATION
@@ -75,6 +79,17 @@ class RealEngine:
         assert (verdict, run.code) in (("DEMONSTRATION", 0), ("INVALID", 1))
         assert (run.records["first_token_ns"] > run.records["due_ns"]).all()
         assert (run.records["n_events"] <= run.records["n_tokens"]).all()
+
+    def test_a_closed_loop_of_answers_of_given_lengths(self, replicas: Replicas) -> None:
+        """The competition's: ignore_eos is obeyed, whatever the model would have liked to say."""
+        engines = probe(replicas.urls, "auto")
+        prompts = make_prompts(
+            Lengths(32, MAX_TOKENS), 16, ratio=0.5, vocabulary=VOCABULARY, seed=(0,)
+        )
+        loop = run_closed_loop(engines, prompts, 4, Nobody())
+        assert loop.reasons == {} and len(loop.records) == 16
+        wanted = np.array(prompts.output_lengths)[loop.records["index"]]
+        assert (loop.records["n_tokens"] == wanted).all()
 
     def test_accuracy(self, replicas: Replicas, tmp_path: Path) -> None:
         run = run_mlperf("offline", tmp_path, *servers(replicas), accuracy=True)

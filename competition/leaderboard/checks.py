@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-from competition.payload import as_whole
-from competition.profile import Profile
+from competition.payload import as_number, as_whole
+from competition.profile import Lengths, Profile
 from core.errors import ConfigError
 
 DOCUMENT_LIMIT = 256 * 1024  # bytes
 TEXT_LIMIT = 100  # characters
 RANGES = {
-    "concurrency": (1, 65536),
     "median_e2e_ms": (1e-3, 1e9),
     "tput_per_gpu": (1e-6, 1e7),
     "interactivity": (0, 1e6),
@@ -85,6 +84,61 @@ def check_accuracy(accuracy: Mapping[str, float], profile: Profile) -> None:
             low, high = 0.0, rule.baselines[name] * rule.multiplier
         if not low <= value <= high or not value:
             raise ConfigError(f"{name}: {value:g} does not pass; it must be {low:g} to {high:g}")
+
+
+def check_concurrency(concurrency: int, profile: Profile, lengths: Lengths) -> None:
+    """One of the rule's: a board ranks results of the same load."""
+    known = profile.rule(lengths).concurrencies
+    if concurrency not in known:
+        raise ConfigError(
+            f"concurrency: {concurrency:g}; ISL/OSL {lengths} is measured at "
+            f"{', '.join(map(str, known))}"
+        )
+
+
+def check_run(document: Mapping[str, Any], profile: Profile, lengths: Lengths) -> None:
+    """That the result was measured as the rules have it, by what the document says of itself.
+
+    Each of these is in every result file, so what lacks one is no such file.
+    """
+    details = _part(_part(document, "accuracy_validation"), "details")
+    for name in ("whole", "comparable"):
+        _expect(
+            f"accuracy_validation.details.{name}",
+            details.get(name) is True,
+            details.get(name),
+            "true: measure the accuracy with all of the competition's own test",
+        )
+    reasons = document.get("reasons")
+    _expect("reasons", reasons == [], reasons, "none: what has a reason against it does not count")
+    failed = as_whole("failed_requests", document.get("failed_requests"))
+    _expect("failed_requests", failed == 0, failed, "0: measure again")
+    used, most = as_whole("gpus_used", document.get("gpus_used")), profile.gpus_per_node
+    _expect("gpus_used", used <= most, used, f"at most {most}, by which tput_per_gpu is divided")
+    _check_arguments(_part(document, "benchmark_args"), profile, lengths, document.get("conc"))
+
+
+def _check_arguments(
+    arguments: Mapping[str, Any], profile: Profile, lengths: Lengths, concurrency: object
+) -> None:
+    prompts = profile.prompts(lengths, as_whole("conc", concurrency))
+    for name, wanted in (
+        ("num_prompts", float(prompts)),
+        ("random_range_ratio", float(profile.defaults["RANDOM_RANGE_RATIO"])),
+    ):
+        path = f"benchmark_args.{name}"
+        given = as_number(path, arguments.get(name))
+        _expect(path, given == wanted, given, f"{wanted:g}: measure again with it")
+
+
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _expect(name: str, met: bool, found: object, wanted: str) -> None:
+    if not met:
+        raise ConfigError(f"{name}: {ascii(found)[:TEXT_LIMIT]}; expected {wanted}")
 
 
 def moment(value: object, now: datetime) -> datetime:

@@ -16,7 +16,9 @@ from datetime import datetime
 from competition.leaderboard.checks import (
     RANGES,
     check_accuracy,
+    check_concurrency,
     check_ratios,
+    check_run,
     count,
     in_range,
     line,
@@ -77,12 +79,12 @@ def from_values(
     names = fields(profile)
     if len(values) != len(names):
         raise ConfigError(f"{len(values)} values: this leaderboard takes {len(names)}: {names}")
-    profile.rule(lengths)
     team = team_name(values[0])
     numbers = {
         name: as_number(name, value) for name, value in zip(names[1:], values[1:], strict=True)
     }
     numbers["concurrency"] = as_whole("concurrency", values[1])
+    check_concurrency(int(numbers["concurrency"]), profile, lengths)
     for name in RANGES.keys() & numbers.keys():
         in_range(name, numbers[name])
     check_ratios(numbers)
@@ -115,6 +117,7 @@ def from_document(
     if only not in (None, lengths):
         raise ConfigError(f"ISL/OSL {lengths}: this leaderboard is for {only}")
     entry = from_values(payload_values(team_name(team), document, profile), profile, lengths, now)
+    check_run(document, profile, lengths)
     engine = document.get("engine")
     about = engine if isinstance(engine, dict) else {}
     kind = about.get("kind")

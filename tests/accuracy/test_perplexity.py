@@ -160,6 +160,20 @@ def test_the_command(
     assert "tokenizer.json" in capsys.readouterr().err
 
 
+def test_infinitely_bad_answers_are_null_in_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, saved = tmp_path / "text", tmp_path / "perplexity.json"
+    text.write_text("the theatre, \n" * 40)
+    with emulator("--logprob=-1500") as clock:
+        assert main([f"--server-url={clock.url}", f"--text={text}", f"--json={saved}"]) == 0
+    *card, line = capsys.readouterr().out.splitlines()
+    for document in (line, saved.read_text()):
+        found = json.loads(document, parse_constant=pytest.fail)
+        assert (found["word_perplexity"], found["bits_per_byte"] > 100) == (None, True)
+    assert card[2].split()[:2] == ["word_perplexity", "inf"]
+
+
 def test_a_part_is_marked() -> None:
     found = conclude(-1000.0, [Piece("abc" * 100, 200)], 9)
     assert "1 pieces of 2: not comparable" in table(found, 2)
@@ -171,6 +185,7 @@ def test_the_competitions_figures() -> None:
     found = conclude(-2.0558 * math.log(2) * 3794, pieces, 900)
     assert (round(found.byte_perplexity, 3), found.derived) == (4.158, True)
     assert found.word_perplexity == pytest.approx(222.7893, rel=1e-3)
+    assert conclude(-1e6, pieces, 900).word_perplexity == math.inf  # exp overflows
     own = conclude(-1000.0, [Piece("é" * 100, 50), Piece("e", 50)], 9)
     expected = (math.exp(1000 / 201), math.exp(10), False, 2, 201)
     got = (own.byte_perplexity, own.word_perplexity, own.derived, own.n_pieces, own.n_bytes)

@@ -54,9 +54,19 @@ def wikitext(path: Path) -> Path:
 
 
 @contextmanager
-def server(*flags: str, logprob: str = GOOD, model: str = MODEL) -> Iterator[Emulator]:
-    """An engine that knows what its answers are worth, and answers quickly."""
-    shown = ("--dialect", "vllm", "--served-name", model, "--logprob", logprob, "--chunk", "256")
+def server(
+    *flags: str,
+    logprob: str = GOOD,
+    model: str = MODEL,
+    chunk: int = 64,
+    itl_ms: float = 0.2,
+) -> Iterator[Emulator]:
+    """An engine that knows what its answers are worth, and answers quickly: `chunk` tokens an event.
+
+    Not at once, as answers that come whole are none that can be judged.
+    """
+    shown = ("--dialect", "vllm", "--served-name", model, "--logprob", logprob)
+    shown += ("--chunk", str(chunk), "--itl-ms", str(itl_ms))
     with emulator(*shown, *flags) as found:
         yield found
 

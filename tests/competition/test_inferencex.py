@@ -260,6 +260,8 @@ ENTRY = (
         ),
         (HEAD + ENTRY.replace("_ms = 1", "_ms = []"), "not a baseline file"),
         (HEAD + ENTRY.replace("1/2", "1"), "not a pair of lengths"),
+        (HEAD + ENTRY.replace('"1/2"', "1024"), 'lengths 1024: not text; give "ISL/OSL"'),
+        (HEAD + ENTRY.replace("= 4", "= inf"), "not a baseline file"),
         (HEAD + ENTRY + ENTRY, "1/2 at 4 stands there twice"),
         (HEAD.replace('"a"', '"a b"') + ENTRY, "id 'a b'"),
         (HEAD.replace("1.0", '"x"') + ENTRY, "not a baseline file"),

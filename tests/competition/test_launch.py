@@ -192,10 +192,14 @@ def test_sglang_for_deepseek(
         *("--context-length=16384", f"--chunked-prefill-size={tokens}"),
         *(f"--max-prefill-tokens={tokens}", "--trust-remote-code", "--mem-fraction-static=0.8"),
         *("--num-continuous-decode-steps=4", "--cuda-graph-max-bs=128", "--disable-radix-cache"),
+        "--enable-metrics",
     ]
     assert re.search(r"tee /tmp/sglang-server-\w{6}\.log$", shown)
     other = dry_run(SGLANG, tmp_path, "--platform", "cuda", "--engine-version", "0.5.5", **given)
     assert "AITER" not in other
+    for platform in ("cuda", "cpu"):
+        shown = dry_run(SGLANG, tmp_path, "--platform", platform, "--engine-version", "0.5.5")
+        assert "--enable-metrics" in words(shown)
 
 
 @pytest.mark.parametrize(

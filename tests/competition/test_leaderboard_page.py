@@ -21,7 +21,7 @@ from tests.competition.board import board, call, document, values
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 45_000  # a page takes seconds on a machine at work
-PAIR = "/isl1024osl1024"
+UPLOAD_PAIR, UPLOAD_CONC = Lengths(1024, 8192), 16  # no other result is there
 PROFILE = load_profile(DEFAULT)
 # CONC: tokens per second and GPU, median E2E in ms, interactivity.
 POINTS = {4: (413.8, 2162.0, 434.6), 8: (690.6, 2646.0, 364.6), 16: (1100.0, 3300.0, 300.0)}
@@ -207,20 +207,34 @@ def test_strangers_text_is_text(seen: Seen, url: str) -> None:
     expect(page.locator("#history .gtitle")).to_have_text(f"Submissions of {HOSTILE[0]}")
 
 
+def _choose(page: Page, file: Path) -> None:
+    """In place of the file that is there."""
+    chosen = page.locator("#upload-file")
+    if (clear := chosen.get_by_label("Clear")).count():
+        clear.click()
+    chosen.locator("input[type=file]").set_input_files(file)
+    expect(chosen).to_contain_text(file.stem)
+
+
 def test_a_file_is_uploaded(seen: Seen, url: str, tmp_path: Path) -> None:
     file = tmp_path / "result.json"
-    file.write_text(json.dumps(document(900.0, concurrency=32)))
-    open_page(seen, f"{url}{PAIR}")
+    file.write_text(json.dumps(document(900.0, UPLOAD_CONC, UPLOAD_PAIR)))
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(document(900.0, UPLOAD_CONC, UPLOAD_PAIR, failed_requests=1)))
+    open_page(seen, f"{url}/isl1024osl8192")
     page = seen.page
     page.get_by_text("Submit a result file").click()
     page.locator("#upload-team input, #upload-team textarea").fill("<i>x</i>\u202e")
     page.locator("#upload-send").click()
     expect(page.locator("#outcome .refused")).to_contain_text("choose a result file")
-    page.locator("#upload-file input[type=file]").set_input_files(file)
-    expect(page.locator("#upload-file")).to_contain_text("result")
+    _choose(page, file)
     page.locator("#upload-send").click()
     expect(page.locator("#outcome .refused")).to_contain_text("'<i>x</i>\\u202e'")
     page.locator("#upload-team input, #upload-team textarea").fill("<i>Uploaders</i>")
+    _choose(page, wrong)
+    page.locator("#upload-send").click()
+    expect(page.locator("#outcome .refused")).to_contain_text("failed_requests: 1")
+    _choose(page, file)
     page.locator("#upload-send").click()
     expect(page.locator("#outcome .accepted")).to_contain_text("<i>Uploaders</i> has rank 1 of 1")
-    expect(page.locator("#boards h3").last).to_contain_text("CONC 32")
+    expect(page.locator("#boards h3").last).to_contain_text("CONC 16")

@@ -82,6 +82,46 @@ def test_an_implausible_document_is_refused(changes: dict[str, Any], named: str)
         from_document("Team", json.dumps(document(**changes)), PROFILE, NOW)
 
 
+def details(**changes: Any) -> dict[str, Any]:
+    kept = {"whole": True, "comparable": True} | changes
+    return {"accuracy_validation": {"status": "PASSED", "details": kept}}
+
+
+def arguments(**changes: Any) -> dict[str, Any]:
+    return {"benchmark_args": {"num_prompts": 80, "random_range_ratio": 1.0} | changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (details(whole=False), "details.whole: False; expected true"),
+        (details(comparable=False), "details.comparable: False; expected true"),
+        (details(comparable="true"), "details.comparable: 'true'"),
+        ({"accuracy_validation": {"status": "PASSED"}}, "details.whole: None"),
+        ({"accuracy_validation": None}, "details.whole: None"),
+        ({"failed_requests": 1}, "failed_requests: 1; expected 0"),
+        ({"failed_requests": None}, "failed_requests: there is no value"),
+        ({"reasons": ["1 requests failed\x1b"]}, r"reasons: \['1 requests failed\\x1b'\]"),
+        ({"reasons": None}, "reasons: None"),
+        ({"gpus_used": 16}, "gpus_used: 16; expected at most 8"),
+        ({"gpus_used": None}, "gpus_used: there is no value"),
+        (arguments(num_prompts=40), "benchmark_args.num_prompts: 40.0; expected 80"),
+        (arguments(random_range_ratio=0.8), "benchmark_args.random_range_ratio: 0.8; expected 1"),
+        ({"benchmark_args": None}, "benchmark_args.num_prompts: there is no value"),
+        ({"conc": 5}, "concurrency: 5; ISL/OSL 1024/1024 is measured at 4, 8, 16"),
+    ],
+)
+def test_a_document_of_another_measurement_is_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        from_document("Team", json.dumps(document(**changes)), PROFILE, NOW)
+
+
+def test_each_concurrency_has_its_number_of_prompts() -> None:
+    for concurrency in PROFILE.rule(LENGTHS).concurrencies:
+        text = json.dumps(document(concurrency=concurrency))
+        assert from_document("Team", text, PROFILE, NOW).concurrency == concurrency
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", "7", None, "[" * 100_000, '{"conc": NaN}', "9" * 5000]
 )

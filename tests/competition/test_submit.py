@@ -18,6 +18,7 @@ from competition.leaderboard.tokens import make_token
 from competition.profile import DEFAULT, Lengths, load_profile
 from competition.submit import (
     Submission,
+    Unconfirmed,
     dry_run_text,
     leaderboard_url,
     load,
@@ -25,6 +26,7 @@ from competition.submit import (
     send,
     store,
 )
+from competition.web import Unreachable, Web
 from core.errors import ConfigError, RunError, SetupError
 from tests.competition.board import LENGTHS, board, document, fetch
 
@@ -75,9 +77,11 @@ class Stub:
     """A leaderboard of another make: what it answers, and what it got."""
 
     post: tuple[int, str] = (200, '{"event_id": "e1"}')
+    promised: int | None = None  # bytes of the answer to a POST, more than come
     events: str = 'event: complete\ndata: ["Thank you"]\n\n'
     info: tuple[int, str] = (404, "")
     hang: str = ""  # the method that never answers
+    stall: bool = False  # the rest of them is never sent, but the connection stays
     beats: bool = False  # the stream then sends heartbeats for ever
     url: str = ""
     got: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -105,13 +109,19 @@ def served(stub: Stub, port: int = 0) -> Iterator[Stub]:
             stub.got.append((self.path, body, self.headers["Authorization"]))
             if stub.hang == "POST":
                 stub.end.wait(60)
-            self.answer(*stub.post)
+            if stub.post[0]:
+                self.answer(*stub.post, stub.promised)
 
-        def answer(self, status: int, text: str) -> None:
+        def answer(self, status: int, text: str, promised: int | None = None) -> None:
             self.send_response(status)
+            if promised is not None:
+                self.send_header("Content-Length", str(promised))
             self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(text.encode())
+            if promised is not None and stub.stall:
+                self.wfile.flush()
+                stub.end.wait(60)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -171,6 +181,11 @@ def test_an_error_event_is_a_refusal(events: str, message: str) -> None:
         (Stub(post=(200, "<html>")), "without an event id"),
         (Stub(post=(500, '{"event_id": "e1"}')), "HTTP 500"),
         (Stub(post=(302, "")), "HTTP 302"),
+        (Stub(post=(408, "")), "HTTP 408"),
+        (Stub(post=(200, "[" * 100_000)), "without an event id"),
+        (Stub(post=(0, "")), "no answer: Remote end closed"),
+        (Stub(post=(500, "x"), promised=9), "HTTP 500"),
+        (Stub(post=(500, "x"), promised=9, stall=True), "no answer within 0.5 s"),
         (Stub(events=""), "ended before"),
         (Stub(events="event: generating\ndata: 1\n\n"), "ended before"),
         (Stub(hang="POST"), "no answer within 0.5 s"),
@@ -179,17 +194,50 @@ def test_an_error_event_is_a_refusal(events: str, message: str) -> None:
     ],
 )
 def test_what_is_not_confirmed_is_an_error_and_sent_once(stub: Stub, said: str) -> None:
-    with served(stub), pytest.raises(RunError, match=said):
+    with served(stub), pytest.raises(Unconfirmed, match=f"(?s){said}.*look at the leaderboard"):
         send(submission(stub.url), None, 0.5)
     assert len(stub.posts()) == 1
     assert not [path for path, *_ in stub.got if path == "/elsewhere"]
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 422, 429])
+def test_a_clear_refusal_is_no_open_question(status: int) -> None:
+    with served(Stub(post=(status, "too\x1blarge"))) as stub, pytest.raises(RunError) as caught:
+        send(submission(stub.url), None, 10)
+    assert type(caught.value) is RunError
+    assert f"HTTP {status}, not taken: too large" in str(caught.value)
+    assert len(stub.posts()) == 1
+
+
+@pytest.mark.parametrize("token", ["se\ncret", "se\x00cret", "sécret", "secret\u2028x", "\udcffx"])
+def test_a_token_that_cannot_be_one_is_neither_sent_nor_shown(token: str) -> None:
+    with served(Stub()) as stub, pytest.raises(ConfigError, match="LB_TOKEN: ") as caught:
+        send(submission(stub.url), token, 10)
+    assert (stub.got, "cret" in str(caught.value)) == ([], False)
+
+
+@pytest.mark.parametrize(("token", "sent"), [(" secret\r\n", "Bearer secret"), (" \n", None)])
+def test_space_around_a_token_is_none_of_it(token: str, sent: str | None) -> None:
+    info = (200, '{"named_endpoints": {"/submit_document": {}}}')
+    with served(Stub(info=info)) as stub:
+        send(submission(stub.url), token, 10)
+    assert [authorization for *_, authorization in stub.posts()] == [sent]
+
+
 def test_a_refused_connection_is_tried_again_and_then_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(RunError, match=f"{port}.*no answer"):
+    with pytest.raises(RunError, match=f"{port}.*no answer") as caught:
         send(submission(f"http://127.0.0.1:{port}"), None, 5, retry_waits_s=(0, 0))
+    assert not isinstance(caught.value, Unconfirmed)
+
+
+def test_a_board_that_goes_before_the_submission_has_not_got_it() -> None:
+    with served(Stub()) as stub:
+        web = Web(stub.url, 5, ())
+        assert web.get("gradio_api/info")[0] == 404
+    with pytest.raises(Unreachable, match="no answer"):
+        web.post("gradio_api/call/submit_results", {}, None)
 
 
 def test_a_board_that_comes_up_late_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,9 +261,11 @@ def test_a_stored_submission_is_the_same_when_loaded(tmp_path: Path) -> None:
     store(made, path)
     assert load(path) == made
     assert [child.name for child in path.parent.iterdir()] == ["submission.json"]
-    path.write_text("{}")
-    with pytest.raises(ConfigError, match=r"submission\.json"):
-        load(path)
+    stored = json.loads(path.read_text())
+    for wrong in ({}, stored | {"url": 7}, stored | {"url": None}, stored | {"url": ["http://a"]}):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(ConfigError, match=r"submission\.json"):
+            load(path)
     with pytest.raises(SetupError, match="cannot be written"):
         store(made, path / "below a file")
 

@@ -88,6 +88,8 @@ def test_prompts_per_concurrency_are_the_profiles() -> None:
         ("RANDOM_RANGE_RATIO", "2"),
         ("RANDOM_RANGE_RATIO", "nan"),
         ("SEED", "x"),
+        ("RESULT_FILENAME", "runs/.."),
+        ("RESULT_FILENAME", "/"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str) -> None:

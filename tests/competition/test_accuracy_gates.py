@@ -17,11 +17,13 @@ from accuracy.perplexity_tokens import load_served
 from backends import create_backend
 from backends.engines import Engines, probe
 from backends.info import EngineInfo
+from competition import perplexity_gate
+from competition.files import write_json
 from competition.gate import GateResult, failure_text, run_gate, success_text, validation_block
 from competition.perplexity_gate import METRICS, find_tokenizer, percent
 from competition.profile import Profile, load_profile
 from competition.texts import wikitext_sha256
-from core.errors import HarnessError, RunError, SetupError
+from core.errors import ConfigError, HarnessError, RunError, SetupError
 from tests.competition.stub import serve
 from tests.harness import emulator
 
@@ -207,16 +209,27 @@ def test_a_failed_request_ends_the_gate(environ: dict[str, str], kind: str) -> N
         run_gate(PROFILE, Engines(create_backend(kind, "m"), (), infos), environ, [].append)
 
 
-def test_llama_pieces_measure_the_word_perplexity(
-    urls: dict[str, str], environ: dict[str, str], tmp_path: Path
-) -> None:
-    """A tokenizer of bytes stands for Llama-2's: a piece has 2047 words, and BOS."""
+def byte_tokenizer(folder: Path) -> Path:
+    """A tokenizer of which each of the 256 bytes is a token."""
     tokenizers: Any = pytest.importorskip("tokenizers")
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     made = tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate(letters)}, []))
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(False, use_regex=False)
     made.decoder = tokenizers.decoders.ByteLevel()
-    made.save(str(tmp_path / "tokenizer.json"))
+    made.add_tokens(["<pad>"])  # as in some of Llama-2's copies: does not count
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_llama_pieces_measure_the_word_perplexity(
+    urls: dict[str, str],
+    environ: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tokenizer of bytes stands for Llama-2's: a piece has 2047 words, and BOS."""
+    monkeypatch.setattr(perplexity_gate, "LLAMA2_VOCABULARY", 256)
+    byte_tokenizer(tmp_path)
     short = tmp_path / "short"
     short.write_text("x" * 3000)
     more = {"WIKITEXT": str(short), "LLAMA2_TOKENIZER": str(tmp_path)}
@@ -225,6 +238,29 @@ def test_llama_pieces_measure_the_word_perplexity(
     expected = math.exp(-result.details["total_logprob"] / (3000 + 2))
     assert result.metrics["word_perplexity"] == pytest.approx(expected)
     assert not any("derived" in note for note in result.notes)
+
+
+def test_another_tokenizer_than_llamas_is_refused(
+    urls: dict[str, str], environ: dict[str, str], tmp_path: Path
+) -> None:
+    wrong = {"LLAMA2_TOKENIZER": str(byte_tokenizer(tmp_path))}
+    said = f"LLAMA2_TOKENIZER {tmp_path}: has a vocabulary of 256, Llama-2's has 32000: name"
+    with pytest.raises(ConfigError, match=said):
+        run(PROFILE, urls["vllm"], environ | wrong)
+
+
+def test_answers_that_are_infinitely_bad_fail(environ: dict[str, str], tmp_path: Path) -> None:
+    """exp(1500) is no float."""
+    with emulator("--logprob=-1500") as clock:
+        result = run(PROFILE, clock.url, environ)
+    assert (result.passed, result.metrics["word_perplexity"]) == (False, math.inf)
+    assert f"word_perplexity: inf > {result.limits[2].limit:.4f}" in failure_text(result)
+    block = {"accuracy": result.metrics, "validation": validation_block(PROFILE, result)}
+    write_json(tmp_path / "accuracy.json", block)
+    found = json.loads((tmp_path / "accuracy.json").read_text(), parse_constant=pytest.fail)
+    assert found["accuracy"]["word_perplexity"] is None
+    assert found["accuracy"]["bits_per_byte"] == result.metrics["bits_per_byte"]
+    assert found["validation"]["status"] == "FAILED"
 
 
 def model_folder(path: Path) -> Path:

@@ -83,6 +83,30 @@ def test_accuracy_once_then_every_concurrency(played: Played, tmp_path: Path) ->
     assert "Passed: 3\nFailed: 0" in summary
 
 
+def test_a_failed_step_is_no_reason_to_leave_out_other_batches(
+    played: Played, tmp_path: Path
+) -> None:
+    played.wrong[8] = Refused("1 requests failed")
+    ended = run_batch(batch(tmp_path), {}, Console())
+    assert (ended.code, ended.go_on) == (1, True)
+
+
+def test_the_summary_is_true_at_every_moment(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(settings: Settings, *_: object) -> dict[str, Any]:
+        seen.append((tmp_path / "batch" / "summary.txt").read_text())
+        return {}
+
+    monkeypatch.setattr(room, "run_point", look)
+    run(batch(tmp_path))
+    assert "- CONC=4: started at" in seen[0] and "- CONC=8: not started" in seen[0]
+    assert "CONC=4: PASSED" in seen[1] and "- CONC=8: started at" in seen[1]
+    assert "NOT complete" in seen[2] and "Complete!" not in seen[2]
+
+
 @pytest.mark.parametrize("error", [Refused("1 requests failed"), RunError("no space left")])
 def test_what_fails_does_not_stop_the_rest(
     played: Played, tmp_path: Path, error: HarnessError

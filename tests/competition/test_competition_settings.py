@@ -88,6 +88,9 @@ def test_prompts_per_concurrency_are_the_profiles() -> None:
         ("RANDOM_RANGE_RATIO", "2"),
         ("RANDOM_RANGE_RATIO", "nan"),
         ("SEED", "x"),
+        ("SEED", "4294967296"),
+        ("PORT", "99999"),
+        ("NUM_PROMPTS", "7"),  # fewer than CONC
         ("RESULT_FILENAME", "runs/.."),
         ("RESULT_FILENAME", "/"),
     ],

@@ -34,5 +34,7 @@ def serve(answer: Answer) -> Iterator[str]:
 
     with Server(("127.0.0.1", 0), Handler) as running:
         Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:  # a thread that goes on looking takes time from every test that follows
+            running.shutdown()

@@ -177,7 +177,8 @@ def test_interrupt_keeps_records_and_leaves_no_process(
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["verdict"] == "INTERRUPTED"
+    # On a busy machine it may go on: "and limited by the harness".
+    assert summary["verdict"].partition(",")[0] == "INTERRUPTED"
     records = read_parquet(folder / "queries.parquet")
     assert summary["ok"] > 0 and summary["failures"]["cancelled"] > 0
     assert len(records) >= summary["ok"] + summary["failures"]["cancelled"]

@@ -68,9 +68,8 @@ def _arguments(settings: Settings, engines: Engines, measured: Measured) -> dict
         "max_concurrency": settings.concurrency,
         "request_rate": "inf",
         "seed": settings.seed,
-        "prompt_seed": list(
-            measured.seed
-        ),  # with the time in it where a cache could not be emptied
+        # With the time in it where a cache could not be emptied.
+        "prompt_seed": list(measured.seed),
     }
 
 

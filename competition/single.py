@@ -21,7 +21,7 @@ from competition.gate import (
     success_text,
     validation_block,
 )
-from competition.point import check_fit, check_place, measure_point
+from competition.point import Measured, check_fit, check_place, measure_point
 from competition.settings import Settings
 from core.errors import ConfigError, RunError, SetupError
 
@@ -40,7 +40,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where results go. `url` is the leaderboard's; None where LB_URL_OVERRIDE decides later."""
+    """Where results go. `override` is LB_URL_OVERRIDE; None: the leaderboard of the profile."""
 
     team: str
     override: str | None
@@ -131,11 +131,7 @@ def run_point(
     settings: Settings, engines: Engines, gate: GateResult, out: Console
 ) -> dict[str, Any]:
     """Measure one point and write its result file. Raises Refused when it does not count."""
-    set_aside(settings)
-    measured = measure_point(settings, engines, out.say)
-    document = build_document(settings, engines, gate, measured)
-    write_json(settings.result / "result.json", document)  # stays when the next run takes the name
-    write_json(result_file(settings), document)
+    measured, document = measure_and_store(settings, engines, gate, out)
     out.warn([text for text in document["warnings"] if text not in settings.warnings])
     if measured.figures["completed"]:
         out.show(console.point_card(document, settings))
@@ -146,7 +142,19 @@ def run_point(
     return document
 
 
-def set_aside(settings: Settings) -> None:
+def measure_and_store(
+    settings: Settings, engines: Engines, gate: GateResult | None, out: Console
+) -> tuple[Measured, dict[str, Any]]:
+    """Measure one point and write its result file, whatever is in it. gate: None if not judged."""
+    _set_aside(settings)
+    measured = measure_point(settings, engines, out.say)
+    document = build_document(settings, engines, gate, measured)
+    write_json(settings.result / "result.json", document)  # stays when the next run takes the name
+    write_json(result_file(settings), document)
+    return measured, document
+
+
+def _set_aside(settings: Settings) -> None:
     """An earlier run's files go with its folder: none must be taken for this run's, should it fail."""
     for file in (result_file(settings), submission_file(settings), receipt_file(settings)):
         if file.exists():

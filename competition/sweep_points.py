@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from competition.console import Console
-from competition.document import PASSED, build_document
-from competition.files import read_json, write_json
-from competition.point import measure_point
+from competition.document import PASSED
+from competition.files import read_json
 from competition.profile import Profile
 from competition.settings import Settings, read_settings
-from competition.single import open_server, result_file, set_aside
+from competition.single import measure_and_store, open_server, result_file
 from competition.sweep_options import HEADROOM, Options
 from competition.sweep_server import launched
 from competition.sweep_table import as_text
@@ -129,16 +128,11 @@ def _server(sweep: Sweep, point: Settings) -> Iterator[tuple[str, ...]]:
 
 def _measure(sweep: Sweep, point: Settings) -> None:
     """Measure one point and write its result file. Raises HarnessError where it does not count."""
-    engines = open_server(point)
-    set_aside(point)
-    measured = measure_point(point, engines, sweep.out.say)
-    document = build_document(point, engines, None, measured)
+    measured, document = measure_and_store(point, open_server(point), None, sweep.out)
     sweep.documents.append(document)
     fresh = [text for text in measured.warnings if text not in sweep.told]
     sweep.told.update(fresh)
     sweep.out.warn(fresh)
-    write_json(point.result / "result.json", document)
-    write_json(result_file(point), document)
     if measured.interrupted:
         raise KeyboardInterrupt
     if document["verdict"] != PASSED:

@@ -110,7 +110,7 @@ def caveats(settings: Settings) -> list[str]:
         )
     elif (theirs := profile.names.range_ratio) != settings.range_ratio:
         found.append(_range_caveat(profile, theirs, settings.range_ratio))
-    if settings.gpus_used != profile.gpus_per_node:
+    if settings.gpus_used < profile.gpus_per_node:
         found.append(
             f"tput_per_gpu divides by {profile.gpus_per_node} GPUs, as the competition does; "
             f"{settings.gpus_used} were used: see tput_per_used_gpu"

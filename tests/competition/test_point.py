@@ -196,6 +196,7 @@ def test_caveats_tell_of_the_ratio_and_of_gpus(tmp_path: Path) -> None:
     assert "0.8" in ratio and "0.9 of the stated ones" in ratio
     assert "divides by 8" in gpus and "4 were used" in gpus
     assert caveats(replace(chosen, range_ratio=0.8, tp=8)) == []
+    assert caveats(replace(chosen, range_ratio=0.8, tp=16)) == []  # divided by all 16
     (missing,) = caveats(replace(chosen, concurrency=16, tp=8))
     assert "null" in missing
 

@@ -1,4 +1,5 @@
-"""`python -m cluster doctor`: needs a bare Python 3.11, so it runs in an engine's container."""
+"""`python -m cluster COMMAND`. doctor and drive need a bare Python 3.11 alone: doctor also runs in an
+engine's container."""
 
 from __future__ import annotations
 
@@ -7,7 +8,12 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "doctor": ("cluster.doctor.command:main", "what this machine is and what stands in the way")
+    "doctor": ("cluster.doctor.command:main", "what this machine is and what stands in the way"),
+    "render": ("cluster.submit:main_render", "print the batch script of a job for Slurm"),
+    "submit": ("cluster.submit:main_submit", "submit it"),
+    "status": ("cluster.status:main", "where a submitted job stands"),
+    "collect": ("cluster.collect:main", "what a job has measured"),
+    "drive": ("cluster.drive.command:main", "the orchestrator, called by rendered scripts"),
 }
 
 

@@ -49,6 +49,7 @@ LIBRARIES = {
     "mlperf_loadgen": {"sut"},
     "torch": {"engine", "accuracy"},
     "transformers": {"engine", "accuracy"},
+    "yaml": {"cluster"},
 }
 
 # Scripts run from the root, so a module of such a name would hide a library from everybody.

@@ -1,0 +1,1 @@
+"""The orchestrator: runs on a job's first node, starts servers on all, measures, cleans up."""

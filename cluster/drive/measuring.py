@@ -1,0 +1,90 @@
+"""One measurement after another, each a process of its own on this node, over all replicas."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cluster.chain import Measurement
+from cluster.drive.stop import Stop, say
+from cluster.plan import Plan
+from cluster.records import Measured, read_json
+
+LOOK_S = 0.5
+SAVE_S = 240.0  # for a run that was told to end: it waits for its engines, then writes
+
+
+def measure(
+    plan: Plan,
+    one: Measurement,
+    urls: Sequence[str],
+    job: str,
+    stop: Stop,
+    watch: Callable[[], None],
+) -> Measured:
+    """Run its command to the end, or until the job is to end; never raises for a run gone wrong."""
+    folder = Path(plan.folder)
+    log, results = folder / "logs" / f"{one.name}.log", folder / one.folder
+    words = one.again if one.again and results.exists() else one.words
+    say(f"{one.name}: begins on {len(urls)} replicas, log {log}")
+    began = _now()
+    code = _run([plan.python, *words, "--server-url", ",".join(urls)], log, stop, watch)
+    verdict = _verdict(results / one.summary, code)
+    say(f"{one.name}: {verdict} (exit code {code}), {results}")
+    return Measured(
+        name=one.name,
+        words=one.words,
+        exit_code=code,
+        verdict=verdict,
+        folder=str(results),
+        replicas=tuple(urls),
+        began=began,
+        ended=_now(),
+        job=job,
+    )
+
+
+def _run(words: Sequence[str], log: Path, stop: Stop, watch: Callable[[], None]) -> int:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        output.write(f"# {_now()} {' '.join(words)}\n".encode())
+        output.flush()
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while child.poll() is None:
+        if stop.wait(LOOK_S):
+            return _end(child, stop)
+        watch()
+    return child.returncode
+
+
+def _end(child: subprocess.Popen[bytes], stop: Stop) -> int:
+    """TERM makes it save what there is; gives its exit code."""
+    say(f"{stop.reason}: the run is told to end and to save what there is")
+    child.send_signal(signal.SIGTERM)
+    try:
+        return child.wait(stop.left_s(SAVE_S))
+    except subprocess.TimeoutExpired:
+        say("WARNING: it did not end in time and is killed")
+        child.kill()
+        return child.wait()
+
+
+def _verdict(summary: Path, code: int) -> str:
+    """A run's own; of a sweep, and of what has written none, what the exit code says."""
+    content = read_json(summary)
+    if isinstance(content, dict) and isinstance(content.get("verdict"), str):
+        return str(content["verdict"])
+    return {0: "PASSED", 130: "INTERRUPTED"}.get(code, "FAILED")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

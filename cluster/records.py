@@ -1,0 +1,97 @@
+"""What is kept of a job beside its results: where it stands, and what became of each measurement.
+
+<folder>/state.json            the orchestrator's last word
+<folder>/measured/<name>.json  one measurement that has ended
+<folder>/jobs.json             what was submitted
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.chain import Measurement
+
+STATE, MEASURED, JOBS = "state.json", "measured", "jobs.json"
+NOT_PASSING = ("UNSCORED",)  # ends with exit code 0, yet nothing counts behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How one measurement went."""
+
+    name: str
+    words: tuple[str, ...]  # as in the plan, so that another command is not taken for done
+    exit_code: int
+    verdict: str
+    folder: str
+    replicas: tuple[str, ...]
+    began: str  # local time with zone
+    ended: str
+    job: str
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0 and self.verdict.partition(",")[0] not in NOT_PASSING
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a job stands, for `status`."""
+
+    job: str
+    phase: str
+    replicas: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    updated: str = ""
+
+
+def store(folder: Path, measured: Measured) -> None:
+    """Raises OSError."""
+    write_json(folder / MEASURED / f"{measured.name}.json", asdict(measured))
+
+
+def load(folder: Path, name: str) -> Measured | None:
+    """None where it has not ended yet, or what is there cannot be read."""
+    content = read_json(folder / MEASURED / f"{name}.json")
+    if not isinstance(content, dict):
+        return None
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    try:
+        return Measured(**fields)
+    except TypeError:
+        return None
+
+
+def passed(folder: Path, name: str) -> bool:
+    found = load(folder, name)
+    return found is not None and found.passed
+
+
+def is_done(folder: Path, one: Measurement) -> bool:
+    """Whether this very command has passed and its results are still there."""
+    found = load(folder, one.name)
+    if found is None or not found.passed or found.words != one.words:
+        return False
+    return (folder / one.folder / one.summary).is_file()
+
+
+def read_json(path: Path) -> Any:
+    """None where there is none, or half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: object) -> None:
+    """Whole or not at all. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    new.replace(path)

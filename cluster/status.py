@@ -1,0 +1,70 @@
+"""`python -m cluster status FOLDER`: where a job stands, by Slurm and by its own orchestrator."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cluster.collect import measured_in
+from cluster.records import JOBS, STATE, read_json
+
+CALL_LIMIT_S = 30
+QUEUE = "%i|%T|%M|%l|%N|%r"
+
+
+def main(argv: Sequence[str]) -> int:
+    """0, or 2 where the folder is none of a job."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster status",
+        description="Show where a job stands: Slurm's word, the orchestrator's, what has ended.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, help="of the job: results/NAME")
+    folder: Path = parser.parse_args(argv).folder
+    jobs = read_json(folder / JOBS)
+    if not isinstance(jobs, list) and not (folder / STATE).exists():
+        sys.stderr.write(f"error: {folder}: is no folder of a job that was submitted\n")
+        return 2
+    ids = [str(one["id"]) for one in jobs or []]
+    lines = [*_slurm(ids), *_own(folder), *_measured(folder)]
+    sys.stdout.write("\n".join([*lines, ""]))
+    return 0
+
+
+def _slurm(ids: Sequence[str]) -> Iterator[str]:
+    """One line for each job that Slurm still knows."""
+    for job in ids:
+        told = _call(["squeue", "--noheader", "--states=all", f"--jobs={job}", f"--format={QUEUE}"])
+        if told is None:
+            yield f"job {job}: Slurm no longer knows it, or does not answer"
+            continue
+        number, state, used, limit, nodes, reason = (told.splitlines()[0].split("|") + [""] * 6)[:6]
+        where = f" on {nodes}" if nodes else ""
+        why = f" ({reason})" if reason not in ("", "None") else ""
+        yield f"job {number}: {state}{why}, {used} of {limit}{where}"
+
+
+def _own(folder: Path) -> Iterator[str]:
+    state = read_json(folder / STATE)
+    if not isinstance(state, dict):
+        yield "the orchestrator has not begun"
+        return
+    yield f"{state['phase']} (job {state['job']}, {state['updated']}), {state['replicas']} replicas"
+    for what, reason in state["left_out"].items():
+        yield f"  left out: {what}: {str(reason).splitlines()[0]}"
+
+
+def _measured(folder: Path) -> Iterator[str]:
+    for one in measured_in(folder):
+        yield f"{one.name}: {one.verdict}, {len(one.replicas)} replicas, ended {one.ended}"
+
+
+def _call(words: list[str]) -> str | None:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=CALL_LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

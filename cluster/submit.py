@@ -1,0 +1,193 @@
+"""`python -m cluster render` and `submit`: a job's scripts, shown or given to Slurm."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cluster.chain import Measurement
+from cluster.job import Job, read_job
+from cluster.records import JOBS, MEASURED, is_done, read_json, write_json
+from cluster.script import Script, render
+from cluster.site import read_site
+from core.errors import ConfigError, HarnessError, RunError, SetupError
+
+SBATCH_LIMIT_S = 120
+EPILOG = """A job's file says what to measure, a site's file what its cluster is like: docs/cluster.md.
+Exit codes: 0 done, 2 a setting cannot be used, 3 something is missing, 4 Slurm refuses; with --wait
+the job's own."""
+
+
+def main_render(argv: Sequence[str]) -> int:
+    """Print the scripts; nothing is written."""
+    parser = _parser("render", "Print the batch script of a job, to be read. Nothing is submitted.")
+    args = parser.parse_args(argv)
+    try:
+        _, scripts = _read(args)
+    except HarnessError as error:
+        return _tell(error)
+    sys.stdout.write("\n".join(script.text for script in scripts))
+    return 0
+
+
+def main_submit(argv: Sequence[str]) -> int:
+    parser = _parser("submit", "Write a job's batch script into its results folder and submit it.")
+    add = parser.add_argument
+    add("--test-only", action="store_true", help="let sbatch check the script, submit nothing")
+    what = "go on in the folder of an earlier job: what has passed is not measured again"
+    add("--resume", action="store_true", help=what)
+    add(
+        "--wait", action="store_true", help="return when the last job has ended, with its exit code"
+    )
+    args = parser.parse_args(argv)
+    try:
+        job, scripts = _read(args)
+        _check_files(job)
+        if args.test_only:
+            return _test(scripts)
+        return _submit(job, scripts, args.resume, args.wait, (args.site, args.job))
+    except HarnessError as error:
+        return _tell(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was submitted goes on: squeue shows it\n")
+        return 130
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m cluster {name}", description=description, epilog=EPILOG, allow_abbrev=False
+    )
+    parser.add_argument("job", type=Path, metavar="JOB.yaml", help="what to measure")
+    what = "what the cluster is like"
+    parser.add_argument("--site", type=Path, required=True, metavar="SITE.yaml", help=what)
+    return parser
+
+
+def _read(args: argparse.Namespace) -> tuple[Job, tuple[Script, ...]]:
+    site, job = read_site(args.site), read_job(args.job)
+    if job.gpus_per_node > site.gpus.per_node:
+        raise ConfigError(
+            f"{args.job}: replicas_per_node or gpus_per_node: {job.gpus_per_node}, but a node of "
+            f"{site.name} has {site.gpus.per_node} GPUs"
+        )
+    return job, render(site, job)
+
+
+def _check_files(job: Job) -> None:
+    """Raises ConfigError for what will be missed in the job, hours from now."""
+    for file in job.files:
+        if not file.exists():
+            raise ConfigError(f"{file}: is not there; the nodes need it at the same place")
+
+
+def _tell(error: HarnessError) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return error.exit_code
+
+
+def _test(scripts: Sequence[Script]) -> int:
+    """Slurm's own dry run. Raises HarnessError."""
+    for script in scripts:
+        done = _sbatch(["--test-only"], script.text)
+        sys.stdout.write(f"{script.name}: {done.stderr.strip() or done.stdout.strip()}\n")
+    return 0
+
+
+def _submit(
+    job: Job, scripts: Sequence[Script], resume: bool, wait: bool, asked: tuple[Path, Path]
+) -> int:
+    """Raises HarnessError."""
+    _open_folder(job.folder, resume)
+    for file in asked:
+        shutil.copyfile(file, job.folder / f"{'site' if file == asked[0] else 'job'}.yaml")
+    todo = [script for script in scripts if _left(job, script)]
+    for script in scripts:
+        if script not in todo:
+            sys.stdout.write(f"{script.name}: is done, skipped\n")
+    code, ids = 0, dict[str, str]()  # measurement -> the job that makes it
+    for script in todo:
+        path = job.folder / f"{script.name}.sbatch"
+        path.write_text(script.text, encoding="utf-8")
+        last = wait and script is todo[-1]
+        options = ["--parsable", *_dependency(script, ids), *(["--wait"] if last else [])]
+        done = _sbatch([*options, str(path)], None, waits=last)
+        code, job_id = done.returncode, done.stdout.strip().partition(";")[0]
+        ids |= {one.name: job_id for one in _left(job, script)}
+        _note(job.folder, job_id, path.name)
+        sys.stdout.write(f"{script.name}: job {job_id}\n")
+    sys.stdout.write(f"python -m cluster status {job.folder}\n")
+    return code
+
+
+def _left(job: Job, script: Script) -> list[Measurement]:
+    return [one for one in script.measurements if not is_done(job.folder, one)]
+
+
+def _note(folder: Path, job_id: str, script: str) -> None:
+    """For `status`."""
+    submitted = read_json(folder / JOBS) or []
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    write_json(folder / JOBS, [*submitted, {"id": job_id, "script": script, "submitted": now}])
+
+
+def _dependency(script: Script, ids: Mapping[str, str]) -> list[str]:
+    """After the job before it, because they share a folder; after what it needs has passed."""
+    needed = {ids[name] for one in script.measurements for name in one.needs if name in ids}
+    after = [f"afterok:{job}" for job in sorted(needed)]
+    after += [f"afterany:{job}" for job in list(ids.values())[-1:] if job not in needed]
+    return [f"--dependency={','.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
+
+
+def _open_folder(folder: Path, resume: bool) -> None:
+    """Raises ConfigError where something was measured there already, SetupError."""
+    for one in read_json(folder / JOBS) or []:
+        if _is_in_queue(one["id"]):
+            raise ConfigError(
+                f"{folder}: job {one['id']} still uses it: wait for its end, or scancel {one['id']}"
+            )
+    if (folder / MEASURED).exists() and not resume:
+        raise ConfigError(
+            f"{folder}: holds results of an earlier job: go on with it (--resume), or give this job "
+            "another name"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"{folder}: cannot be made: {error}: set results in the job's file"
+        ) from None
+
+
+def _is_in_queue(job_id: str) -> bool:
+    words = ["squeue", "--noheader", f"--jobs={job_id}", "--format=%T"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SBATCH_LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return bool(done.stdout.strip())
+
+
+def _sbatch(
+    options: list[str], text: str | None, waits: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """text: a script that lies nowhere yet. Raises SetupError, RunError."""
+    try:
+        done = subprocess.run(
+            ["sbatch", *options],
+            input=text if text is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=None if waits else SBATCH_LIMIT_S,
+        )
+    except FileNotFoundError:
+        raise SetupError("sbatch: is not on PATH: submit where Slurm's commands are") from None
+    except subprocess.TimeoutExpired:
+        raise RunError(f"sbatch: no answer within {SBATCH_LIMIT_S} s: is slurmctld up?") from None
+    if done.returncode != 0 and not (waits and done.stdout.strip()):
+        raise RunError(f"Slurm refuses: {done.stderr.strip() or done.stdout.strip()}")
+    return done

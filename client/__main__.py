@@ -1,11 +1,13 @@
-"""`python -m client FD`: one client process; FD is the file that holds its WorkerSpec."""
+"""`python -m client FD`: one client process; FD is the file that holds its WorkerSpec.
+
+It is started with Ctrl-C and TERM blocked (client.signals): the main process tells it when to end.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 import resource
-import signal
 import sys
 
 from client.spec import WorkerSpec
@@ -19,7 +21,6 @@ def raise_file_limit() -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells us
     raise_file_limit()
     spec = WorkerSpec.read(int(sys.argv[1]))
     if spec.cpus:

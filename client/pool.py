@@ -10,7 +10,7 @@ import os
 import selectors
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic_ns
 
 from backends.detect import Address
@@ -19,6 +19,7 @@ from client.pacing import Pacing
 from client.plan import ClientPlan
 from client.process import Batch, WorkerProcess, fail_queries
 from client.prompts import Prompts
+from client.signals import deaf_children
 from client.spec import Conduct, WorkerSpec
 from client.wire import CANCEL_ALL, COMMAND, PIPE_BYTES, SET_LIMIT
 from core.account import WorkerAccount
@@ -183,37 +184,43 @@ def start_pool(
     pacing = plan.pacing()
     limit = UNLIMITED if conduct.max_concurrency is None else conduct.max_concurrency
     most_tokens = int(prompts.limits.max(initial=0))
-    n, workers = plan.n_workers, []
-    for number in range(n):
-        commands_read, commands_write = os.pipe()
-        results_read, results_write = os.pipe()
-        enlarge([commands_write, results_write])
-        spec = WorkerSpec(
-            number=number,
-            conduct=conduct,
-            max_open=share(limit, n, number),
-            replica_limit=share(pacing.limits[0], n, number) if pacing else UNLIMITED,
-            most_tokens=most_tokens,
-            replicas=tuple(replicas),
-            cpus=tuple(plan.cpus.workers) if plan.cpus else (),
-            commands_fd=commands_read,
-            results_fd=results_write,
-            bodies_fd=prompts.bodies_fd,
-            index_fd=prompts.index_fd,
-            n_samples=prompts.n_samples,
-        )
-        workers.append(WorkerProcess(spec, commands_write, results_read))
-    try:
-        with sample_engines([replica.url for replica in replicas]) as sampler:
-            pool = ClientPool(workers, prompts, pacing, sampler)
-            pool.wait_ready()
-            with on_cpus(plan.cpus.loadgen if plan.cpus else None):
-                yield pool
-    finally:
-        for worker in workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-                worker.process.wait()
+    n = plan.n_workers
+    workers: list[WorkerProcess] = []
+    with ExitStack() as stack:
+        stack.callback(_kill, workers)
+        with deaf_children():
+            for number in range(n):
+                commands_read, commands_write = os.pipe()
+                results_read, results_write = os.pipe()
+                enlarge([commands_write, results_write])
+                spec = WorkerSpec(
+                    number=number,
+                    conduct=conduct,
+                    max_open=share(limit, n, number),
+                    replica_limit=share(pacing.limits[0], n, number) if pacing else UNLIMITED,
+                    most_tokens=most_tokens,
+                    replicas=tuple(replicas),
+                    cpus=tuple(plan.cpus.workers) if plan.cpus else (),
+                    commands_fd=commands_read,
+                    results_fd=results_write,
+                    bodies_fd=prompts.bodies_fd,
+                    index_fd=prompts.index_fd,
+                    n_samples=prompts.n_samples,
+                )
+                workers.append(WorkerProcess(spec, commands_write, results_read))
+            urls = [replica.url for replica in replicas]
+            sampler = stack.enter_context(sample_engines(urls))
+        pool = ClientPool(workers, prompts, pacing, sampler)
+        pool.wait_ready()
+        with on_cpus(plan.cpus.loadgen if plan.cpus else None):
+            yield pool
+
+
+def _kill(workers: Iterable[WorkerProcess]) -> None:
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
 
 
 @contextmanager

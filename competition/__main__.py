@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from client.signals import interrupt_on_term
 from competition.baseline_file import with_baselines
 from competition.batch import ABOUT, Batch, new_folder, run_batch
 from competition.console import Console
@@ -30,7 +30,7 @@ COMMANDS = {  # name -> module with a `main` of that signature
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's way of saying Ctrl-C
+    interrupt_on_term()
     out = Console()
     try:
         name, rest = take_profile(sys.argv[1:] if argv is None else argv)

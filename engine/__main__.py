@@ -1,7 +1,7 @@
 """`python -m engine clock|fast|model`: start an engine, say where it listens, serve until told to.
 
-Exit 0 on SIGTERM, SIGINT or (if so told) the end of stdin, also while a model is still loading;
-1 when the engine itself has died.
+Exit 0 on SIGTERM, SIGINT or (if so told) the end of stdin, also while a model is still loading; a
+model with --until-stdin-closes only at that end. 1 when the engine itself has died.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ async def live(args: argparse.Namespace, out: int) -> None:
         if not ended.done():
             ended.set_result(code)
 
+    # A run's own model: Slurm says TERM to every process of a job, and the run still needs it.
+    helper = args.kind == "model" and args.until_stdin_closes
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, 0)
+        loop.add_signal_handler(number, (lambda _: None) if helper else stop, 0)
     if args.until_stdin_closes:
         at_end = (lambda: loop.call_soon_threadsafe(stop, 0),)
         threading.Thread(target=_wait_for_end, args=at_end, daemon=True).start()

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 
 from core.errors import ConfigError
-from server.options import Options
+from server import own
+from server.options import OWN, Options
 from server.recipes import Recipe, parse_version, without
 
 STEPS, TOP_K = 3, 1  # the policy of Interactive (mlcommons/inference_policies PR 330)
@@ -25,16 +26,24 @@ OURS = {  # what would break the layout if it came after --
     "data-parallel-size": "give --dp before --",
     "dp": "give --dp before --",
     "dp-size": "give --dp before --",
+    # Of our own engines.
+    "replicas": "give --dp before --",
+    "dialect": "what waits for the replicas speaks vLLM's",
+    "until-stdin-closes": "they end with run_server.sh",
 }
 
 
 def check(engine: str, options: Options) -> None:
     """Raises ConfigError for what cannot work."""
+    if options.dp_mode == "internal" and engine in OWN:
+        raise ConfigError(f"--dp-mode internal: {engine} has none; use --dp-mode replicas")
     if options.dp_mode == "internal" and engine == "vllm":
         raise ConfigError(
             "--dp-mode internal: vLLM's own data parallel mode shards gpt-oss's experts over all "
             "ranks and runs them in lockstep, so it is not N replicas; use --dp-mode replicas"
         )
+    if engine in OWN:
+        own.check(engine, options)
     for flag in options.extra:
         name = flag.partition("=")[0].replace("_", "-")
         if name.startswith("-") and (reason := OURS.get(name.lstrip("-"))):
@@ -45,9 +54,8 @@ def command(
     engine: str, version: str | None, options: Options, recipe: Recipe, port: int, dp: int
 ) -> list[str]:
     """Without the interpreter. dp: replicas inside this one server."""
-    build = _vllm if engine == "vllm" else _sglang
-    start, own = build(version, options, recipe, port, dp)
-    return [*start, *without([*own, *_scaled(recipe.flags, dp)], options.extra), *options.extra]
+    start, ours = BUILDERS[engine](version, options, recipe, port, dp)
+    return [*start, *without([*ours, *_scaled(recipe.flags, dp)], options.extra), *options.extra]
 
 
 def _vllm(
@@ -55,11 +63,11 @@ def _vllm(
 ) -> tuple[list[str], list[str]]:
     start = ["-m", "vllm.entrypoints.openai.api_server", f"--model={options.model}"]
     start += [f"--host={options.host}", f"--port={port}"]
-    own = _interval(options, recipe)
+    ours = _interval(options, recipe)
     if options.draft:
         draft = {"method": "eagle3", "model": options.draft, "num_speculative_tokens": STEPS}
-        own.append(f"--speculative-config={json.dumps(draft, separators=(',', ':'))}")
-    return start, own
+        ours.append(f"--speculative-config={json.dumps(draft, separators=(',', ':'))}")
+    return start, ours
 
 
 def _sglang(
@@ -69,17 +77,17 @@ def _sglang(
     start += [f"--host={options.host}", f"--port={port}"]
     old, older_name = INCREMENTAL_BEFORE
     incremental = older_name if version and parse_version(version) < old else INCREMENTAL
-    own = [*([f"--dp-size={dp}"] if dp > 1 else []), "--enable-metrics", incremental]
-    own += _interval(options, recipe)
+    ours = [*([f"--dp-size={dp}"] if dp > 1 else []), "--enable-metrics", incremental]
+    ours += _interval(options, recipe)
     if options.draft:
-        own += [
+        ours += [
             "--speculative-algorithm=EAGLE3",
             f"--speculative-draft-model-path={options.draft}",
             f"--speculative-num-steps={STEPS}",
             f"--speculative-eagle-topk={TOP_K}",
             f"--speculative-num-draft-tokens={DRAFT_TOKENS}",
         ]
-    return start, own
+    return start, ours
 
 
 def _interval(options: Options, recipe: Recipe) -> list[str]:
@@ -94,3 +102,7 @@ def _scaled(flags: Sequence[str], dp: int) -> list[str]:
         name, _, value = flag.partition("=")
         found.append(f"{name}={int(value) * dp}" if name == "--max-running-requests" else flag)
     return found
+
+
+# Each gives what starts the engine, and flags that the user's own may replace.
+BUILDERS = {"vllm": _vllm, "sglang": _sglang, "embedded": own.embedded, "emulator": own.emulator}

@@ -15,13 +15,13 @@ from types import FrameType, TracebackType
 
 from core.errors import RunError
 from server.options import Options
-from server.plan import Plan
+from server.plan import Plan, Replica
 from server.process import Process
-from server.ready import Asking
+from server.starting import Starting, obituary
 
 LOOK_S = 0.2
 PROGRESS_S = 10.0
-TAIL_LINES = 20
+KILL_S = 5.0  # for the kernel to end processes
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -39,7 +39,9 @@ class Fleet:
 
     def __init__(self, plan: Plan, options: Options, environ: Mapping[str, str]) -> None:
         self._plan, self._options, self._environ = plan, options, environ
-        self._processes: list[Process] = []
+        self._processes: list[Process] = []  # without those that were left out
+        self._possible = len(plan.replicas)  # that are ready or may still be
+        self._least = options.min_replicas or self._possible
         self._stop, self._hurry = threading.Event(), False
         self.dead = 0  # replicas that died after all had been ready
 
@@ -57,34 +59,38 @@ class Fleet:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def replicas(self) -> list[Replica]:
+        """Those that serve, or should."""
+        return [process.replica for process in self._processes]
+
     def start(self) -> None:
-        """Raises Stopped, RunError."""
+        """Raises Stopped; RunError where too few can be started."""
         for replica in self._plan.replicas:
             self._pause(0)
             try:
                 process = Process(replica, self._environ)
             except OSError as error:
-                raise RunError(f"replica {replica.index} cannot be started: {error}") from None
+                self._miss(f"replica {replica.index} cannot be started: {error}")
+                continue
             self._processes.append(process)
             say(f"replica {replica.index} ({replica.device}): {replica.url}, log {replica.log}")
 
     def wait_until_ready(self) -> None:
-        """Raises Stopped; RunError where one died, refused or took too long."""
-        began = time.monotonic()
-        deadline, shown = began + self._options.timeout_s, began
-        engine = self._plan.engine.name
-        asking = [Asking(engine, process.replica, deadline) for process in self._processes]
-        for thread in asking:
-            thread.start()
-        while waiting := [n for n, thread in enumerate(asking) if not thread.ready]:
+        """Raises Stopped; RunError where too few can be ready."""
+        shown = time.monotonic()
+        starting = Starting(self._plan.engine.name, self._processes, self._least, self._options)
+        while starting.waiting:
             self._pause(LOOK_S)
-            self._check(asking)
-            now = time.monotonic()
-            if now > deadline:
-                raise RunError(self._too_slow(waiting, asking))
-            if now - shown > PROGRESS_S:
-                shown = now
-                say(f"{now - began:.0f} s: {self._progress(waiting, asking)}")
+            for process, why in starting.lost():
+                self._pause(LOOK_S)  # Slurm says TERM to us and to them at the same time
+                self._miss(why)
+                starting.drop(process)
+                self._processes.remove(process)
+                self._kill(process)
+            if time.monotonic() - shown > PROGRESS_S:
+                shown = time.monotonic()
+                say(starting.progress())
 
     def watch(self) -> None:
         """Until the last replica has died, which raises RunError; or Stopped is raised."""
@@ -92,41 +98,33 @@ class Fleet:
         while living:
             self._pause(LOOK_S)
             for process in [process for process in living if process.code() is not None]:
+                self._pause(LOOK_S)  # as above
                 living.remove(process)
                 self.dead += 1
-                say(self._obituary(process))
+                say(obituary(process))
                 say(f"{len(living)} of {len(self._processes)} replicas left; none is restarted")
-                self._end([process], 0)  # workers outlive their parent, and hold its GPU
+                self._kill(process)  # workers outlive their parent, and hold its GPU
         raise RunError("all replicas have died")
 
-    def _check(self, asking: Sequence[Asking]) -> None:
-        """Raises RunError where a replica will never be ready."""
-        for process, thread in zip(self._processes, asking, strict=True):
-            if process.code() is not None:
-                raise RunError(self._obituary(process))
-            if thread.refused:
-                raise RunError(f"replica {process.replica.index} refuses: {thread.refused}")
+    def _miss(self, why: str) -> None:
+        """Go on without one, if enough are left. Raises RunError."""
+        self._possible -= 1
+        if self._possible >= self._least:
+            say(f"WARNING: LEFT OUT, {self._possible} others stay: {why}")
+        elif self._options.min_replicas is None:
+            raise RunError(why)
+        else:
+            raise RunError(f"too few are left for --min-replicas {self._least}: {why}")
 
-    def _progress(self, waiting: Sequence[int], asking: Sequence[Asking]) -> str:
-        slowest = max((self._processes[n] for n in waiting), key=Process.quiet_s)
-        index, total = slowest.replica.index, len(self._processes)
-        heard = f" [{asking[index].heard}]" if asking[index].heard else ""
-        return (
-            f"{total - len(waiting)} of {total} ready; replica {index}, "
-            f"{slowest.quiet_s():.0f} s ago: {slowest.last_line()}{heard}"
-        )
-
-    def _too_slow(self, waiting: Sequence[int], asking: Sequence[Asking]) -> str:
-        progress = self._progress(waiting, asking)
-        return f"not ready within --timeout {self._options.timeout_s:g} s: {progress}"
-
-    def _obituary(self, process: Process) -> str:
-        code, replica = process.code() or 0, process.replica
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        lines = "".join(f"\n    {line}" for line in process.tail(TAIL_LINES))
-        return (
-            f"REPLICA {replica.index} DIED {how} ({replica.url}); the end of {replica.log}:{lines}"
-        )
+    def _kill(self, process: Process) -> None:
+        """One that a GPU's driver holds cannot be ended and must not hold up the others."""
+        limit = time.monotonic() + KILL_S
+        while not process.ended():
+            if time.monotonic() > limit:
+                say(f"replica {process.replica.index} has processes that KILL does not end")
+                return
+            process.signal(signal.SIGKILL)
+            time.sleep(0.05)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._hurry = self._stop.is_set()  # a second one does not wait

@@ -9,17 +9,19 @@ from pathlib import Path
 
 MODEL = "openai/gpt-oss-120b"
 DRAFT = "nvidia/gpt-oss-120b-Eagle3-long-context"  # the reference's head for Interactive
-ENGINES = ("sglang", "vllm")
+ENGINES = ("sglang", "vllm")  # looked for in this order
+OWN = ("embedded", "emulator")  # the harness's own: never chosen by themselves, always on CPU
 PLATFORMS = ("rocm", "cuda", "cpu")
 LOG_DIR = Path("output") / "servers"
 CACHE_DIR = Path("~/.cache/gpt-oss-harness/replicas")
+PATIENCE_S = 600.0  # replicas of one machine are ready within a minute of each other
 TIMEOUT_S = 5400.0  # a first start can spend 20 minutes and more in compilers
 GRACE_S = 20.0  # vLLM ends within 3 s, while it loads within 30
 EPILOG = """Everything after -- goes to the engine as it is, and wins over the recipe. A variable that
-is set in the environment wins over the recipe, too. stdout carries one line once every replica has
-answered: the list for run_mlperf.py --server-url. Exit codes: 0 stopped by Ctrl-C or TERM while all
-replicas lived, 2 a setting cannot be used, 3 something is missing, 4 a replica died, 130 stopped
-before all were ready."""
+is set in the environment wins over the recipe, too. stdout carries one line once every replica that is
+not left out has answered: the list for run_mlperf.py --server-url. Exit codes: 0 stopped by Ctrl-C or
+TERM while all replicas in that list lived, 2 a setting cannot be used, 3 something is missing, 4 a
+replica died, 130 stopped before they were ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Options:
     log_dir: Path
     servers_file: Path
     cache_dir: Path
+    min_replicas: int | None  # None: all
+    patience_s: float
     timeout_s: float
     grace_s: float
     dry_run: bool
@@ -58,7 +62,7 @@ def parse_args(argv: Sequence[str]) -> Options:
         model=args.model_path,
         engine=args.engine,
         engine_version=args.engine_version,
-        platform=args.platform,
+        platform="cpu" if args.engine in OWN else args.platform,
         gpu=args.gpu,
         dp=args.dp,
         dp_mode=args.dp_mode,
@@ -72,6 +76,8 @@ def parse_args(argv: Sequence[str]) -> Options:
         log_dir=args.log_dir,
         servers_file=args.servers_file or args.log_dir / "servers.txt",
         cache_dir=args.cache_dir.expanduser(),
+        min_replicas=args.min_replicas,
+        patience_s=args.patience,
         timeout_s=args.timeout,
         grace_s=args.grace,
         dry_run=args.dry_run,
@@ -102,8 +108,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_what(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model_path", "--model-path", default=MODEL, metavar="PATH", help=f"default: {MODEL}")
-    add("--engine", choices=ENGINES, help="default: the one that is installed, SGLang before vLLM")
-    add("--engine-version", metavar="V", help="choose the recipe for it (default: found out)")
+    what = "default: the installed one, SGLang before vLLM; embedded, emulator: the harness's own"
+    add("--engine", choices=[*ENGINES, *OWN], help=what)
+    what = "choose the recipe for it (default: found out); of the emulator: fast or clock"
+    add("--engine-version", metavar="V", help=what)
     what = "tokens an event (default: the recipe's)"
     add("--stream_interval", "--stream-interval", type=_natural, metavar="N", help=what)
     what = "EAGLE3 with 3 steps and top-k 1, the policy of Interactive"
@@ -145,6 +153,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--servers-file", type=Path, metavar="FILE", help=what)
     what = "compiled kernels, a folder a replica (default %(default)s)"
     add("--cache-dir", type=Path, default=CACHE_DIR, metavar="DIR", help=what)
+    what = "go on without replicas that do not start, if N do (default: all must)"
+    add("--min-replicas", type=_natural, metavar="N", help=what)
+    what = "with --min-replicas: for the others, once N are ready (default %(default)g)"
+    add("--patience", type=float, default=PATIENCE_S, metavar="S", help=what)
     what = "give up when a replica has not answered by then (default %(default)g)"
     add("--timeout", type=float, default=TIMEOUT_S, metavar="S", help=what)
     what = "between TERM and KILL at the end (default %(default)g)"

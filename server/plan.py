@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigError
-from server import devices, engines, recipes
+from server import devices, engines, own, recipes, share
 from server.installed import Engine
 from server.machine import Machine
-from server.options import Options
+from server.options import OWN, Options
 from server.recipes import Recipe
-
-# Replicas that compile into one folder at the same time spoil it for each other.
-CACHES = {
-    "vllm": ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR"),
-    "sglang": ("TORCHINDUCTOR_CACHE_DIR",),
-}
-CPU_BINDING = {"vllm": "VLLM_CPU_OMP_THREADS_BIND", "sglang": "SGLANG_CPU_OMP_THREADS_BIND"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +69,12 @@ class _Maker:
         )
 
     def _own(self, index: int, of: int) -> dict[str, str]:
-        """A replica's share of the machine."""
+        """What this replica alone gets, and what the harness's own engines need."""
+        if self.engine.name in OWN:
+            return own.environment(self.environ)
         if self.machine.platform == "cpu":
-            return _cores(self.engine.name, index, of, self.environ)
-        return _caches(self.engine.name, index, self.options.cache_dir, self.environ)
+            return share.cores(self.engine.name, index, of, self.environ)
+        return share.caches(self.engine.name, index, self.options.cache_dir, self.environ)
 
     def _recommended(self) -> dict[str, str]:
         """The recipe's variables that the user has not set."""
@@ -98,7 +92,7 @@ class _Maker:
 def make(options: Options, machine: Machine, engine: Engine, environ: Mapping[str, str]) -> Plan:
     """Raises ConfigError, SetupError."""
     engines.check(engine.name, options)
-    recipe = recipes.choose(engine.name, engine.version, machine.platform, machine.gpu)
+    recipe = _recipe(engine, machine)
     groups, notes = _groups(options, machine, environ)
     if machine.platform != "cpu" and not recipe.gpus:
         gpu = machine.gpu or "the GPU's name is unknown"
@@ -108,8 +102,20 @@ def make(options: Options, machine: Machine, engine: Engine, environ: Mapping[st
     maker = _Maker(options, machine, engine, recipe, environ)
     notes += maker.kept()
     notes += [f"{name} is removed: replicas cannot share it" for name in _clashing(environ)]
+    if (options.min_replicas or 0) > len(groups):
+        raise ConfigError(
+            f"--min-replicas {options.min_replicas}: {len(groups)} are to be started: lower it, or "
+            "raise --dp"
+        )
     replicas = [maker.replica(index, group, len(groups)) for index, group in enumerate(groups)]
     return Plan(engine, machine, recipe, tuple(replicas), tuple(notes))
+
+
+def _recipe(engine: Engine, machine: Machine) -> Recipe:
+    """Raises SetupError."""
+    if engine.name in OWN:
+        return own.recipe(engine.name)
+    return recipes.choose(engine.name, engine.version, machine.platform, machine.gpu)
 
 
 def _groups(
@@ -136,24 +142,6 @@ def _clashing(environ: Mapping[str, str]) -> list[str]:
     return [name for name in ("VLLM_PORT",) if name in environ]
 
 
-def _caches(engine: str, index: int, root: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """A private folder per replica, below the user's own where that is set."""
-    bases = {
-        name: Path(environ.get(name) or root / name.split("_")[0].lower())
-        for name in CACHES[engine]
-    }
-    return {name: str(base / f"replica-{index}") for name, base in bases.items()}
-
-
-def _cores(engine: str, index: int, of: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """A share of the cores: by itself each replica would take the same ones."""
-    cores = sorted(os.sched_getaffinity(0))
-    name, share = CPU_BINDING[engine], len(cores) // of
-    if share < 1 or name in environ or of == 1:
-        return {}
-    return {name: ",".join(map(str, cores[index * share : (index + 1) * share]))}
-
-
 def url(host: str, port: int) -> str:
     """An address that also works from elsewhere where all addresses are listened to."""
     if host in ("0.0.0.0", "::"):
@@ -170,16 +158,28 @@ def _own_name() -> str:
     return name
 
 
-def check_ports(replicas: Sequence[Replica], host: str) -> None:
-    """Raises ConfigError where another process listens."""
+def check_ports(
+    replicas: Sequence[Replica], host: str, least: int | None = None
+) -> tuple[list[Replica], list[str]]:
+    """The replicas whose ports are free; where another process listens at the others'. Raises
+    ConfigError where fewer than `least` (None: all) are free."""
+    free, taken = [], []
     for replica in replicas:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, replica.port))
-            except OSError as error:
-                raise ConfigError(
-                    f"port {replica.port} of {host} for replica {replica.index}: "
-                    f"{error.strerror}; choose others with --port"
-                ) from None
+        if reason := _why_taken(host, replica.port):
+            taken.append(f"port {replica.port} of {host} for replica {replica.index}: {reason}")
+        else:
+            free.append(replica)
+    if len(free) < (len(replicas) if least is None else least):
+        raise ConfigError(f"{'; '.join(taken)}; choose others with --port")
+    return free, taken
+
+
+def _why_taken(host: str, port: int) -> str:
+    """Nothing for a free one."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""

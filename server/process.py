@@ -6,22 +6,26 @@ their session, which they cannot leave without meaning to.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from server.plan import Replica
 
 TAIL_BYTES = 16_384
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)  # before any fork: loading takes locks
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Process:
-    """A started replica."""
+    """A started replica. To be made in the main thread, whose end ends it."""
 
     def __init__(self, replica: Replica, environ: Mapping[str, str]) -> None:
         self.replica = replica
@@ -34,6 +38,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C of the terminal reaches us alone
+                preexec_fn=partial(_die_with, os.getpid()),  # safe: no thread of ours runs so far
             )
         self.gone = False
 
@@ -60,6 +65,7 @@ class Process:
         return self.gone
 
     def _members(self) -> list[int]:
+        """Its living processes."""
         return [] if self.gone else members(self.pid)
 
     def last_line(self) -> str:
@@ -83,6 +89,13 @@ class Process:
             return []
         lines = (ANSI.sub("", line).strip() for line in re.split(r"[\r\n]+", text))
         return [line for line in lines if line][-count:]
+
+
+def _die_with(parent: int) -> None:
+    """Slurm ends a job with KILL, which nobody can pass on: the kernel is asked to."""
+    LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before it was asked
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def members(session: int) -> list[int]:

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 
+from server.options import OWN
 from server.plan import Replica
 
 IDS = [1, 2, 3]  # in every vocabulary
@@ -20,6 +21,7 @@ ASKS = {
         {"input_ids": IDS, "sampling_params": {"max_new_tokens": 2, "temperature": 0}},
     ),
 }
+ASKS |= dict.fromkeys(OWN, ASKS["vllm"])  # they speak its dialect
 PAUSE_S = 0.5
 
 
@@ -36,13 +38,14 @@ class Asking(threading.Thread):
 
     def __init__(self, engine: str, replica: Replica, deadline: float) -> None:
         super().__init__(daemon=True, name=f"asking-{replica.index}")
+        self.wanted = True  # False ends it
         self.ready = False
         self.refused = ""
         self.heard = ""  # what it said instead of an answer
         self._engine, self._replica, self._deadline = engine, replica, deadline
 
     def run(self) -> None:
-        while (left := self._deadline - time.monotonic()) > 0:
+        while self.wanted and (left := self._deadline - time.monotonic()) > 0:
             try:
                 generate(self._engine, self._replica.host, self._replica.port, left)
             except NotYet as reason:

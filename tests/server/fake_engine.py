@@ -28,17 +28,22 @@ def main() -> None:
     sys.stdout.write(f"told {json.dumps(sys.argv[1:])}\n")
     sys.stdout.write("".join(f"loading shard {n}\n" for n in range(30)))
     sys.stdout.flush()
-    if mode == "half-dies" and int(port) % 2:
+    if mode.startswith("half-"):  # only replicas with odd ports
+        mode = mode.removeprefix("half-") if int(port) % 2 else "ok"
+    if mode == "dies":
         sys.exit(7)
     if mode == "slow":
         time.sleep(1.0)
-    if mode == "silent":
-        time.sleep(600)
     if mode == "foreign":
         dialect = "sglang" if dialect == "vllm" else "vllm"
-    if mode == "stubborn":  # a worker that TERM does not end, named so that a test finds it
+    if mode in (
+        "stubborn",
+        "stuck",
+    ):  # a worker that TERM does not end, named so that a test finds it
         deaf = f"import signal, time; signal.signal({int(signal.SIGTERM)}, signal.SIG_IGN)"
         subprocess.Popen([sys.executable, "-c", f"{deaf}; time.sleep(600)", name])
+    if mode in ("silent", "stuck"):
+        time.sleep(600)
     os.chdir(ROOT)
     clock = [sys.executable, "-m", "engine", "clock", "--dialect", dialect, "--port", port]
     os.execv(sys.executable, [*clock, "--served-name", name])

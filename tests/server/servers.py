@@ -65,10 +65,17 @@ def server(folder: Path, mode: str, *flags: str, engine: str = "vllm") -> Iterat
     python = folder / "python3"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
     python.chmod(0o755)
+    model = ("--model_path", str(folder / "model" / mode))
+    own = ("--python", str(python), "--engine", engine, "--platform", "cpu", *model)
+    with launched(folder, *own, *flags) as found:
+        yield found
+
+
+@contextmanager
+def launched(folder: Path, *flags: str) -> Iterator[Server]:
+    """run_server.sh; an engine's command line should carry folder/model."""
     port = free_ports()
-    command = [str(ROOT / "run_server.sh"), "--python", str(python), "--engine", engine]
-    command += ["--platform", "cpu", "--port", str(port), "--log-dir", "logs"]
-    command += ["--model_path", str(folder / "model" / mode), *flags]
+    command = [str(ROOT / "run_server.sh"), "--port", str(port), "--log-dir", "logs", *flags]
     with (folder / "stderr").open("w") as errors:
         process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True, env=environ()

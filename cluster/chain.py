@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.fields import Fields
+from cluster.fields import NAME, Fields
 from core.audit import AUDITS
 from core.errors import ConfigError
 from core.scenario import Scenario
 
 KINDS = ("accuracy", "performance", *AUDITS)
+RUN = "run_mlperf.py"
 SCENARIOS = tuple(scenario.value for scenario in Scenario)
 LENGTHS, NUMBERS = r"\d+/\d+(,\d+/\d+)*", r"\d+(,\d+)*"
 
@@ -82,15 +83,23 @@ def _one(fields: Fields, shared: _Shared) -> Measurement:
     else:
         scenario = fields.choice("scenario", SCENARIOS)
         kind = fields.choice("kind", KINDS, "performance")
-        found = _run(fields, scenario, kind, shared, fields.words("flags"))
+        name = fields.maybe("name", NAME)
+        found = _run(fields, scenario, kind, shared, fields.words("flags"), name)
     fields.end()
     return found
 
 
 def _run(
-    fields: Fields, scenario: str, kind: str, shared: _Shared, flags: tuple[str, ...]
+    fields: Fields,
+    scenario: str,
+    kind: str,
+    shared: _Shared,
+    flags: tuple[str, ...],
+    name: str | None = None,
 ) -> Measurement:
-    words = ["run_mlperf.py", "--mode", scenario, "--output-dir", "{folder}"]
+    """name: of its own folder, where a job has the same scenario and kind several times."""
+    words = [RUN, "--mode", scenario]
+    words += ["--output-dir", "{folder}" + (f"/{name}" if name else "")]
     words += {"performance": [], "accuracy": ["--accuracy"]}.get(kind, ["--compliance", kind])
     if shared.datasets:
         if kind not in shared.datasets:
@@ -103,17 +112,18 @@ def _run(
     below = "/performance/run_1" if kind in AUDITS else ""
     words += [*shared.flags, *flags]
     return Measurement(
-        name=f"{scenario}-{kind}",
+        name=name or f"{scenario}-{kind}",
         words=tuple(words),
         again=(),
-        folder=f"{scenario}/{kind}{below}",
+        folder=f"{name}/{scenario}/{kind}{below}" if name else f"{scenario}/{kind}{below}",
         summary="summary.json",
         needs=(),
     )
 
 
 def _sweep(fields: Fields, lengths: str) -> Measurement:
-    name = "sweep-" + lengths.replace("/", "x").replace(",", "-")
+    usual = "sweep-" + lengths.replace("/", "x").replace(",", "-")
+    name = fields.maybe("name", NAME) or usual
     conc = fields.maybe("conc", NUMBERS)
     words = ["-m", "competition", "sweep", "--tp", "1", "--lengths", lengths]
     words += ["--conc", conc] if conc else []
@@ -131,9 +141,11 @@ def _sweep(fields: Fields, lengths: str) -> Measurement:
 def _with_needs(found: list[Measurement], accuracy: bool) -> tuple[Measurement, ...]:
     """A number counts only behind a passed accuracy, where the chain has one for the scenario."""
     done: list[Measurement] = []
+    scored: dict[str, str] = {}  # scenario -> its accuracy run
     for one in found:
-        scored = one.name.partition("-")[0] + "-accuracy"
-        earlier = {other.name for other in done}
-        needs = (scored,) if accuracy and scored in earlier else ()
+        scenario = one.words[2] if one.words[0] == RUN else ""
+        needs = (scored[scenario],) if accuracy and scenario in scored else ()
         done.append(replace(one, needs=needs))
+        if "--accuracy" in one.words:
+            scored[scenario] = one.name
     return tuple(done)

@@ -7,6 +7,7 @@ figure is the run's own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -104,5 +105,6 @@ def pack(folder: Path, archive: Path) -> None:
             tar.add(folder, arcname=folder.resolve().name)
         part.replace(archive)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise RunError(f"--archive {archive}: cannot be written: {error}") from None

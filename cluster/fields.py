@@ -17,6 +17,7 @@ import yaml
 from core.errors import ConfigError
 
 TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.chain import Measurement, read_chain
-from cluster.fields import Fields, read_file
-from cluster.site import NAME, environment
+from cluster.fields import NAME, Fields, read_file
+from cluster.site import environment
 from core.errors import ConfigError
 
 ENGINES = ("sglang", "vllm")
 REHEARSALS = ("emulator", "embedded")  # engines of our own, on CPUs
 TIME = r"(\d+-)?\d+(:\d\d){0,2}|\d+-\d+(:\d\d){0,2}"
+WARN_S, WARN_SHARE = 300, 5  # before the time limit, and at most that part of it
 MODEL = "openai/gpt-oss-120b"
+MOST_PORT = 65_535
 PLAIN = r"[^\s'\"\\%,:]+"  # a path that stands in an #SBATCH line and in a list of mounts
 
 
@@ -71,14 +73,15 @@ def read_job(path: Path) -> Job:
     name, nodes = fields.text("name", path.stem, NAME), fields.number("nodes", 1)
     servers = _servers(fields.section("servers"), nodes)
     chain, files = read_chain(fields)
+    time = fields.text("time", None, TIME)
     job = Job(
         name=name,
         folder=_folder(fields, name),
         nodes=nodes,
         nodelist=fields.maybe("nodelist", r"[A-Za-z0-9._,\[\]-]+"),
         exclude=fields.maybe("exclude", r"[A-Za-z0-9._,\[\]-]+"),
-        time=fields.text("time", None, TIME),
-        warn_s=fields.number("warn_s", 300),
+        time=time,
+        warn_s=fields.number("warn_s", min(WARN_S, max(1, seconds(time) // WARN_SHARE))),
         gpus_per_node=fields.number(
             "gpus_per_node", 0 if servers.rehearsal else servers.per_node, least=0
         ),
@@ -124,8 +127,11 @@ def _servers(fields: Fields, nodes: int) -> Servers:
             raise fields.error("model", model, "be a path without spaces, quotes, % , and :")
     excluded = fields.pairs("exclude_gpus", NAME)
     for node, gpus in excluded.items():
-        if not re.fullmatch(r"\d+(,\d+)*", gpus):
-            raise fields.error(f"exclude_gpus, {node}", gpus, "be GPUs such as 3,5")
+        listed = gpus.split(",")
+        if not re.fullmatch(r"\d+(,\d+)*", gpus) or len(set(listed)) < len(listed):
+            raise fields.error(f"exclude_gpus, {node}", gpus, "be GPUs such as 3,5, each once")
+        if len(listed) >= per_node:
+            raise fields.error(f"exclude_gpus, {node}", gpus, "leave one; exclude leaves out nodes")
     most = nodes * per_node - sum(len(gpus.split(",")) for gpus in excluded.values())
     found = Servers(
         engine=engine,
@@ -143,6 +149,8 @@ def _servers(fields: Fields, nodes: int) -> Servers:
         excluded=tuple(excluded.items()),
     )
     fields.end()
+    if (last := found.port + per_node - 1) > MOST_PORT:
+        raise fields.error("port", str(found.port), f"leave room: the last replica gets {last}")
     if found.minimum > most:
         raise ConfigError(
             f"{fields.where}: min_replicas: {found.minimum}, but {nodes} nodes have {most}"

@@ -21,6 +21,7 @@ ABOUT = """\
 #   answer, runs the measurements one after another against all of them, and stops the steps.
 #   USR1 comes before the time limit: what runs then is ended, saved and marked INTERRUPTED."""
 MODULES = """\
+# shellcheck source=/dev/null
 type module >/dev/null 2>&1 || source /etc/profile.d/modules.sh"""
 EXEC = """\
 # exec: Slurm signals the batch script's own process.
@@ -66,7 +67,7 @@ def _script(site: Site, job: Job, name: str, chain: tuple[Measurement, ...]) -> 
             "",
         ]
     )
-    return Script(name, text, chain)
+    return Script(name, text, plan.measurements)
 
 
 def _options(site: Site, job: Job) -> Iterator[str]:
@@ -161,7 +162,8 @@ def _serve(site: Site, job: Job) -> Iterator[str]:
     yield from ("--host", "0.0.0.0", "--port", str(servers.port))
     yield from ("--log-dir", f"{job.folder}/nodes/{{node}}")
     yield from ("--timeout", str(servers.ready_timeout_s), "--grace", str(servers.grace_s))
-    if servers.minimum < job.nodes * servers.per_node:
+    left_out = sum(len(gpus.split(",")) for _, gpus in servers.excluded)
+    if servers.minimum < job.nodes * servers.per_node - left_out:
         yield from ("--min-replicas", "1", "--patience", str(servers.patience_s))
     yield from servers.flags
     if servers.engine_flags:

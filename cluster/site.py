@@ -6,16 +6,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.fields import Fields, read_file
+from cluster.doctor.read_env import SECRET
+from cluster.fields import NAME, Fields, read_file
 from core.errors import ConfigError
 
 STYLES = ("none", "enroot", "pyxis", "docker", "podman")
 REQUESTS = ("gres", "gpus-per-node", "none")
 PLATFORMS = ("rocm", "cuda", "cpu")
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 WORD = r"[^\s'\"\\]+"  # stands in an #SBATCH line without quotes
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
 PYXIS_FLAGS = {
     "rocm": ("--container-writable", "--container-remap-root", "--no-container-entrypoint"),
     "cuda": ("--container-writable", "--no-container-entrypoint", "--no-container-mount-home"),
@@ -103,7 +102,7 @@ def environment(fields: Fields) -> tuple[tuple[str, str], ...]:
     """Variables for everything that a job runs. Raises ConfigError, also for a secret."""
     found = fields.pairs("environment", VARIABLE)
     for name in found:
-        if SECRET.search(name):
+        if SECRET.search(name.upper()):
             raise ConfigError(
                 f"{fields.where}: environment, {name}: a script that is kept with the results is no "
                 "place for it: export it where you submit, Slurm passes it on"
@@ -138,6 +137,9 @@ def _container(fields: Fields, platform: str) -> Container:
     for mount in found.mounts:
         if not mount.startswith("/") or ":" not in mount or "," in mount:
             raise fields.error("mounts", mount, "be SOURCE:TARGET or SOURCE:TARGET:FLAGS")
+    for name in found.environment:
+        if not re.fullmatch(VARIABLE, name):
+            raise fields.error("environment", name, "be the name alone of a variable")
     fields.end()
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def main_submit(argv: Sequence[str]) -> int:
         return _submit(job, scripts, args.resume, args.wait, (args.site, args.job))
     except HarnessError as error:
         return _tell(error)
+    except OSError as error:  # a full disk, a folder of somebody else's
+        return _tell(SetupError(f"cannot be written: {error}"))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was submitted goes on: squeue shows it\n")
         return 130
@@ -103,8 +106,9 @@ def _submit(
 ) -> int:
     """Raises HarnessError."""
     _open_folder(job.folder, resume)
-    for file in asked:
-        shutil.copyfile(file, job.folder / f"{'site' if file == asked[0] else 'job'}.yaml")
+    for file, name in zip(asked, ("site.yaml", "job.yaml"), strict=True):
+        with contextlib.suppress(shutil.SameFileError):  # they are the folder's own
+            shutil.copyfile(file, job.folder / name)
     todo = [script for script in scripts if _left(job, script)]
     for script in scripts:
         if script not in todo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import time
@@ -31,7 +32,8 @@ def measure(
     words = one.again if one.again and results.exists() else one.words
     say(f"{one.name}: begins on {len(urls)} replicas, log {log}")
     began = _now()
-    code = _run([plan.python, *words, "--server-url", ",".join(urls)], log, stop, watch)
+    command = [plan.python, *words, "--server-url", ",".join(urls)]
+    code = _run(command, log, stop, watch)
     verdict = _verdict(results / one.summary, code)
     say(f"{one.name}: {verdict} (exit code {code}), {results}")
     return Measured(
@@ -50,7 +52,7 @@ def measure(
 def _run(words: Sequence[str], log: Path, stop: Stop, watch: Callable[[], None]) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        output.write(f"# {_now()} {' '.join(words)}\n".encode())
+        output.write(f"# {_now()} {shlex.join(words)}\n".encode())
         output.flush()
         child = subprocess.Popen(
             words,

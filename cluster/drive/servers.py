@@ -115,7 +115,7 @@ class Servers:
                 if url in found:
                     found.remove(url)
         self._check_enough()
-        return [url for found in self._urls.values() for url in found]
+        return [url for node in self._nodes for url in self._urls.get(node, [])]
 
     def watch(self) -> None:
         """Say whose servers have ended, once."""

@@ -38,8 +38,9 @@ class Step:
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            self.lines.append(line.rstrip("\n"))
+        with self._popen.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip("\n"))
 
     def code(self) -> int | None:
         """srun's exit code, once all output is here; None while it runs."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from report.engines import engines_row
-from report.harness import draining_row, headroom_row, replicas_row
+from report.harness import draining_row, headroom_row
 from report.layout import INDENT, MS, WIDTH, flow, percent
+from report.replicas import replicas_row
 from results.latency import Distribution
 from results.summary import Summary
 

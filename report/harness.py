@@ -1,13 +1,11 @@
-"""The card's rows about the harness itself, and about how its load was spread."""
+"""The card's rows about the harness itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.scenario import Scenario
 from report.layout import MS, flow, percent
 from results.headroom import Headroom
-from results.replicas import ReplicaShare, token_excess
 from results.summary import Summary
 
 
@@ -41,24 +39,3 @@ def _parts(headroom: Headroom, summary: Summary) -> Iterator[str]:
             yield f"LoadGen sees TTFT {summary.handover_ns / MS:+,.3f} ms later"
     if headroom.unjudged is not None:
         yield f"not judged: {headroom.unjudged}"
-
-
-def replicas_row(summary: Summary) -> Iterator[str]:
-    shares = summary.replicas
-    if len(shares) > 1:
-        parts = [f"{len(shares)}"]
-        excess = token_excess(shares)
-        if excess is not None:
-            parts[0] += f", tokens {100 * excess:+.1f} % at most above the mean"
-        if summary.scenario == Scenario.OFFLINE:
-            parts.append(_tails(shares))
-        yield from flow("replicas", "; ".join(parts))
-
-
-def _tails(shares: tuple[ReplicaShare, ...]) -> str:
-    worst = max(shares, key=lambda share: share.idle_tail_s)
-    mean_s = sum(share.idle_tail_s for share in shares) / len(shares)
-    return (
-        f"idle at the end: mean {mean_s:,.1f} s, max {worst.idle_tail_s:,.1f} s "
-        f"(replica {worst.number})"
-    )

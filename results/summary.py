@@ -11,6 +11,7 @@ from core.account import ProcessAccount, WorkerAccount
 from core.check import Check
 from core.config import RunConfig
 from core.outcome import Outcome
+from results.balance import Balance, balance
 from results.engine_rules import EngineFacts, reasons_engines
 from results.engines import NO_SAMPLES, EngineLoads, Samples, engine_loads
 from results.headroom import Headroom, judge_headroom
@@ -108,6 +109,7 @@ class Summary:
     engines: EngineLoads
     left_open: dict[str, int]  # requests that engines still had well after a run that broke off
     replicas: tuple[ReplicaShare, ...]
+    balance: Balance  # of the replicas
     replicas_out: dict[str, str]
     loadgen_warnings: tuple[str, ...]
 
@@ -144,6 +146,7 @@ def summarise(
     failures = _failures(records)
     headroom = _headroom(config, execution, records)
     loads = _engine_loads(execution, records)
+    shares = replica_shares(records, execution.urls)
     facts = Facts(
         interrupted=execution.interrupted,
         crash=execution.crash,
@@ -202,7 +205,8 @@ def summarise(
         engine_said=execution.said,
         engines=loads,
         left_open=execution.left_open,
-        replicas=replica_shares(records, execution.urls),
+        replicas=shares,
+        balance=balance(shares),
         replicas_out=_replicas_out(execution.workers),
         loadgen_warnings=log.warnings,
     )

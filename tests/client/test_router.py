@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
+from random import Random
 
 import pytest
 
 from backends.detect import Address
-from client.router import MAX_STRIKES, Replica, Router
+from client.router import MAX_STRIKES, Replica, Router, start
 from core.config import Routing
 
 
@@ -43,7 +45,7 @@ def test_many_short_ones_weigh_as_much_as_one_long_one() -> None:
 @pytest.mark.parametrize("first", [0, 1, 2, 3])
 def test_equals_take_turns(routing: Routing, first: int) -> None:
     found = router(9, 9, 9, routing=routing, first=first)
-    order = [(first + i) % 3 for i in range(9)]
+    order = [(start(first, 3) + i) % 3 for i in range(9)]
     assert [send(found) for _ in range(9)] == order
 
 
@@ -106,3 +108,41 @@ def test_failures_in_a_row_take_a_replica_out() -> None:
     replica.strike("silence")
     assert replica.out_reason == f"{MAX_STRIKES} failures in a row, the last one: silence"
     assert {send(found) for _ in range(9)} == {0}
+
+
+@pytest.mark.parametrize("n_workers", [2, 3, 4, 8, 16])
+def test_workers_begin_far_from_each_other(n_workers: int) -> None:
+    """Beside each other, all workers' first queries would meet at the same few replicas."""
+    starts = sorted(start(worker, 64) for worker in range(n_workers))
+    gaps = [b - a for a, b in pairwise([*starts, starts[0] + 64])]
+    assert min(gaps) >= 64 / n_workers / 2 - 1
+    assert start(0, 64) == 0 and {start(worker, 1) for worker in range(9)} == {0}
+
+
+def test_rounding_leaves_nothing_at_an_idle_replica() -> None:
+    """0.1 + 0.2 - 0.1 - 0.2 is not 0, and a remainder below 0 would win every tie."""
+    found = router(9, 9, 9)
+    for replica in found.replicas:
+        for weight in (0.1, 0.2, 0.3 * (1 + replica.number)):
+            found.begin(replica, weight)
+        for weight in (0.1, 0.2, 0.3 * (1 + replica.number)):
+            found.end(replica, weight)
+    assert [replica.outstanding_tokens for replica in found.replicas] == [0.0] * 3
+
+
+@pytest.mark.parametrize("limits", [(10**6,) * 5, (2, 1, 10**6, 3, 2)])
+def test_the_choice_is_that_of_a_plain_search(limits: tuple[int, ...]) -> None:
+    """Whether or not somebody is full: the shortcut changes no choice."""
+    random, found, held = Random(3), router(*limits), list[tuple[Replica, float]]()
+    waited = list(found.replicas)  # longest first
+    for _ in range(2000):
+        free = [r for r in waited if r.open < r.limit]
+        expected = min(free, key=lambda r: r.outstanding_tokens)
+        replica, weight = found.choose(), float(random.randint(1, 9))
+        assert replica is expected
+        waited.remove(replica)
+        waited.append(replica)
+        found.begin(replica, weight)
+        held.append((replica, weight))
+        while len(held) > random.randint(0, 12):
+            found.end(*held.pop(random.randrange(len(held))))

@@ -8,7 +8,6 @@ from core.account import DrainAccount
 from core.scenario import Scenario
 from report.card import render_card
 from report.layout import WIDTH, flow
-from results.replicas import ReplicaShare
 from results.summary import Summary
 from tests.results.accounts import worker
 from tests.results.test_summary import CONFIG, EXECUTION, FULL, MS, summary_of
@@ -98,22 +97,3 @@ def test_itl_says_of_which_reads_it_is() -> None:
     whole = worker(0, drain=replace(drain, reads=0))
     text = row(summary_of(execution=replace(EXECUTION, workers=(whole,))), "ITL ms")
     assert text == "none: drained streams have no times between events"
-
-
-def share(number: int, tokens: int, idle_s: float) -> ReplicaShare:
-    return ReplicaShare(number, f"http://r{number}:1", 10, 0, tokens, 60 - idle_s, idle_s, 0)
-
-
-def test_replicas_are_a_row_when_there_are_several() -> None:
-    offline = summary_of(replace(CONFIG, scenario=Scenario.OFFLINE))
-    shares = tuple(share(i, 1000, 0.5) for i in range(8))
-    uneven = (*shares[:5], share(5, 1000, 2.3), share(6, 1084, 0.0), share(7, 916, 0.6))
-    assert row(replace(offline, replicas=uneven), "replicas") == (
-        "8, tokens +8.4 % at most above the mean; "
-        "idle at the end: mean 0.7 s, max 2.3 s (replica 5)"
-    )
-    assert "replicas" not in card(replace(offline, replicas=shares[:1]))
-    # With a schedule, the last answer's replica is chance.
-    assert "idle" not in row(replace(summary_of(), replicas=uneven), "replicas")
-    lost = tuple(share(i, 0, 0.5) for i in range(2))
-    assert row(replace(offline, replicas=lost), "replicas").startswith("2; idle at the end")

@@ -8,11 +8,12 @@ import pytest
 from core.outcome import Outcome
 from core.record import RECORD, UNASSIGNED_REPLICA, Completion
 from results.records import Records
-from results.replicas import replica_shares, token_excess
+from results.replicas import Quantiles, replica_shares
 from results.streams import draining, event_gaps_ns
 from tests.results.accounts import DrainAccount, worker
 
 S = 1_000_000_000
+MS = 1_000_000
 START = 5 * S
 
 
@@ -47,20 +48,51 @@ def test_tails_and_shares() -> None:
     assert [share.last_end_s for share in found] == [10.0, 7.5, None]
     assert [share.idle_tail_s for share in found] == [0.0, 2.5, 10.0]
     assert [share.open_elsewhere for share in found] == [0, 1, 5]
-    assert token_excess(found) == pytest.approx(1.0)  # 120 against a mean of 60
 
 
-def test_runs_without_records_or_tokens() -> None:
+def test_runs_without_records() -> None:
     assert replica_shares(records(), URLS) == ()
-    assert token_excess(()) is None
-    broken = replica_shares(records(ended(0, 1, outcome=Outcome.EMPTY)), URLS)
-    assert token_excess(broken) is None
 
 
-def test_balanced_replicas_have_no_excess() -> None:
-    found = replica_shares(records(ended(0, 1), ended(1, 1), ended(2, 1)), URLS)
-    assert token_excess(found) == 0.0
-    assert all(share.idle_tail_s == 0.0 for share in found)
+def test_busy_is_the_time_with_a_query_open() -> None:
+    """From 1 to 4 s three queries that overlap, one of them within another; then 6 to 7 s."""
+    spans = [(1.0, 3.0), (1.5, 2.0), (2.5, 4.0), (6.0, 7.0)]
+    packed = []
+    for begin, end in spans:
+        query = Completion(1, 0, START, sent_ns=START + int(begin * S), n_tokens=20)
+        query.done_ns, query.replica, query.prompt_tokens = START + int(end * S), 1, 7
+        packed.append(query.pack())
+    never_sent = ended(1, 9, outcome=Outcome.REFUSED)
+    (idle, busy, _) = replica_shares(records(*reversed(packed), unsent(never_sent)), URLS)
+    assert (busy.busy_s, busy.tokens_per_s) == (4.0, 20.0)
+    assert (busy.tokens, busy.prompt_tokens, busy.failed) == (80, 28, 1)
+    assert busy.token_latency_ns == Quantiles(S * 0.075, S * 0.1)  # 25, 50, 75 and 100 ms
+    assert (idle.busy_s, idle.tokens_per_s, idle.token_latency_ns) == (0.0, None, None)
+
+
+def unsent(packed: bytes) -> bytes:
+    found = records(packed).copy()
+    found["sent_ns"] = 0
+    return found.tobytes()
+
+
+def test_times_of_streams() -> None:
+    packed = []
+    for i in range(100):
+        query = Completion(i, 0, START, sent_ns=START, n_tokens=11)
+        query.first_token_ns = START + (i + 1) * MS
+        query.done_ns = query.first_token_ns + 10 * (i + 1) * MS
+        query.replica = 2
+        packed.append(query.pack())
+    found = replica_shares(records(*packed), URLS)[2]
+    assert found.ttft_ns == found.tpot_ns == Quantiles(51 * MS, 100 * MS)
+    assert found.token_latency_ns is None  # it would say the same once more
+
+
+def test_hosts_are_nodes() -> None:
+    urls = ("http://a:1", "http://10.0.0.7:30000", "http://[::1]:5")
+    found = replica_shares(records(ended(0, 1)), urls)
+    assert [share.node for share in found] == ["a", "10.0.0.7", "::1"]
 
 
 def test_draining_is_summed_over_workers() -> None:

@@ -84,6 +84,9 @@ def test_a_clean_run_says_valid_and_nothing_else() -> None:
     assert found["headroom"]["limited"] is False
     assert [share["url"] for share in found["replicas"]] == list(URLS)
     assert [share["tokens"] for share in found["replicas"]] == [550, 550]
+    assert found["replicas"][1]["tpot_ns"] == {"p50": 10.0 * MS, "p99": 10.0 * MS}
+    assert found["balance"]["tokens_above_mean"] == found["balance"]["tokens_below_mean"] == 0.0
+    assert [node["node"] for node in found["balance"]["nodes"]] == ["a", "b"]
     assert found["event_gap_ns"]["p50"] == pytest.approx(10 * MS, rel=0.025)
     assert "judgement" not in found and found["draining"] is None
 

@@ -221,7 +221,7 @@ def targets(settings: LoadSettings, engines: Engines, n_samples: int) -> Targets
         tokens_per_event=engines.stream_interval or 1,
         ttft_limit_ns=settings.ttft_limit_ns,
         tpot_limit_ns=settings.tpot_limit_ns,
-        n_queries=n_samples,
+        n_queries=settings.offline_queries(n_samples),
     )
 
 

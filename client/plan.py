@@ -41,7 +41,7 @@ class Targets:
     tokens_per_event: int
     ttft_limit_ns: int
     tpot_limit_ns: int
-    n_queries: int
+    n_queries: int  # that Offline issues
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def plan_client(
             ips,
         )
     else:
-        need = offline_connections(config, per_replica, n_workers, ips)
-        enough = need.of_replica
+        need = offline_connections(config, per_replica, n_workers, ips, targets.n_queries)
+        enough = -(-(config.max_concurrency or per_replica * n) // n)
         room = room_per_replica(limits, n_workers, n)
         most = enough if config.max_concurrency else min(HUNGRY_FACTOR * enough, room or 1 << 30)
         # With one replica there is nobody to keep queries for.

@@ -58,10 +58,11 @@ class Connections:
 
 
 def offline_connections(
-    config: RunConfig, per_replica: int, n_workers: int, ips: Sequence[str]
+    config: RunConfig, per_replica: int, n_workers: int, ips: Sequence[str], n_queries: int
 ) -> Connections:
-    """Offline keeps --max-concurrency queries open, or `per_replica` at each replica."""
-    total = config.max_concurrency or per_replica * len(ips)
+    """Offline keeps --max-concurrency queries open, or `per_replica` at each replica; no more than
+    there are."""
+    total = min(config.max_concurrency or per_replica * len(ips), n_queries)
     return Connections(total, n_workers, len(ips), True, any_local(ips))
 
 

@@ -36,6 +36,7 @@ FIXED = (
 
 
 SEEDS = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
+OFFLINE_SLACK = 1.1  # LoadGen's own: more queries than the expected rate gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,20 @@ class LoadSettings:
         if self.loadgen.scenario == lg.TestScenario.Offline:
             return float(self.loadgen.offline_expected_qps)
         return float(self.loadgen.server_target_qps)
+
+    def offline_queries(self, n_samples: int) -> int:
+        """How many Offline issues at once.
+
+        LoadGen's rule (test_settings_internal.cc): 1.1 times what the expected rate gives in the
+        least duration, at least the least count, in whole sets of the samples where they are
+        permuted set by set. An accuracy run issues each sample once.
+        """
+        told = self.loadgen
+        if told.mode == lg.TestMode.AccuracyOnly or told.performance_issue_unique:
+            return n_samples
+        wanted = int(OFFLINE_SLACK * told.offline_expected_qps * told.min_duration_ms / 1000)
+        least = max(wanted, int(told.min_query_count), 1)
+        return -(-least // n_samples) * n_samples
 
 
 def load_settings(config: RunConfig, n_samples: int) -> LoadSettings:

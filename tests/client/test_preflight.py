@@ -86,8 +86,10 @@ def test_a_distant_servers_backlog_is_its_own_matter() -> None:
 
 def test_offline_opens_its_concurrency() -> None:
     ips = ["10.0.0.1", "10.0.0.2"]
-    assert offline_connections(config(), 1024, 3, ips) == Connections(2048, 3, 2, True)
-    limited = offline_connections(config("--max-concurrency", "7"), 1024, 3, ["127.0.0.1", "::1"])
+    assert offline_connections(config(), 1024, 3, ips, 9999) == Connections(2048, 3, 2, True)
+    assert offline_connections(config(), 1024, 3, ips, 700) == Connections(700, 3, 2, True)
+    seven = config("--max-concurrency", "7")
+    limited = offline_connections(seven, 1024, 3, ["127.0.0.1", "::1"], 9999)
     assert limited == Connections(7, 3, 2, True, local=True)
     assert (limited.of_worker, limited.of_replica) == (3, 4)
 

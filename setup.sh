@@ -126,7 +126,7 @@ rm -f "$stamp"
     die 3 'pip could not install the pinned packages; its message stands above' \
         "remedy: check the network; behind a mirror: export PIP_INDEX_URL=ADDRESS" \
         "$(uname -m): what has no wheel for it needs apt-get install g++ python$version-dev"
-check='import mlperf_loadgen, numpy, orjson, pyarrow.parquet, uvloop'
+check='import mlperf_loadgen, numpy, orjson, pyarrow.parquet, uvloop, yaml'
 [[ -z $competition ]] || check+='; import gradio, matplotlib.pyplot, plotly.graph_objects'
 if [[ $engine == embedded ]] && install_torch; then
     check+='; import torch; from transformers import AutoModelForCausalLM, GptOssForCausalLM'

@@ -53,6 +53,7 @@ start_node() {
     start "slurmd-$1" ip netns exec "$bridge-$1" unshare --uts sh -ec '
         hostname "$1"
         mount --bind "$2/disk/$1" "$3/disk"
+        mkdir -p /run/pyxis  # a cluster that goes down beside this one may have removed it
         mount -t tmpfs -o mode=755 tmpfs /run/pyxis
         mount -t tmpfs -o mode=1777 tmpfs /dev/shm
         exec slurmd -D -N "$1" -f "$2/slurm.conf"' sh "$1" "$folder" "$run"

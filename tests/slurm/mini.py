@@ -92,11 +92,15 @@ class MiniSlurm:
     def wait_idle(self, *nodes: str, limit_s: float = 30) -> None:
         """Until these nodes (default: all) are free and well."""
         names = nodes or self.nodes
-        until(
-            lambda: all(self.node(name)["State"] == "IDLE" for name in names),
-            limit_s,
-            f"{', '.join(names)} idle",
-        )
+        try:
+            until(
+                lambda: all(self.node(name)["State"] == "IDLE" for name in names),
+                limit_s,
+                f"{', '.join(names)} idle",
+            )
+        except AssertionError as error:
+            told = self.call("sinfo", "--Node", "--long") + self.call("squeue")
+            raise AssertionError(f"{error}\n{told}") from None
 
     def processes(self, node: str) -> list[str]:
         """The command lines of what runs on that node, Slurm's daemons aside."""

@@ -8,7 +8,7 @@ for part in competition/shell/steps cluster/shell/{image_name,squash,sandbox,con
     # shellcheck source=/dev/null
     source "$root/$part.sh"
 done
-dry='' image='' name='' engine='' platform='' gpu='' squash='' squash_dir='' lock_timeout=3600
+dry='' image='' name='' engine='' platform='' gpu='' squash='' alone='' squash_dir='' lock_timeout=3600
 print='' force='' import_only='' devices=auto
 command=() mounts=() variables=() wanted_mounts=() wanted_variables=() start=()
 
@@ -26,7 +26,8 @@ Only COMMAND writes to stdout.
   --gpu GPU             such as MI355X (default: what is found here)
   --sandbox_name NAME   default: the image's name, with _ for / : @ #
   --squash_dir DIR      where .sqsh files lie (default: squash/ in enroot's cache)
-  --squash FILE         this .sqsh file, made if it is not there
+  --squash FILE         this .sqsh file, made if it is not there; without --docker_image, --engine
+                        and --gpu it is taken as it is
   --import_only         no sandbox; prints the .sqsh file's path
   --force               import and unpack anew
   --lock_timeout S      how long to wait for another run that does the same (default: $lock_timeout)
@@ -91,13 +92,16 @@ done
 [[ ! $import_only || ! $print${command[*]} ]] || die 2 '--import_only: no --print, no COMMAND'
 
 platform=${platform:-$(find_platform)}
-if [[ ! $image ]]; then
+if [[ $squash && ! $image$engine$gpu$print ]]; then
+    alone=yes
+    words=$(name_file "$(readlink -m -- "$squash")")
+elif [[ ! $image ]]; then
     [[ $platform ]] || die 3 'no GPU is found here: which image is it to be?' \
         'remedy: --platform rocm or --platform cuda (with --engine, --gpu), or --docker_image IMAGE'
     image=$(image_of "$root/cluster/images.txt" "${engine:-sglang}" "$platform" \
         "${gpu:-$(find_gpu "$platform")}")
 fi
-words=$(name_image "$image")
+[[ $alone ]] || words=$(name_image "$image")
 read -r uri plain label <<<"$words"
 name=${name:-$label}
 [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||

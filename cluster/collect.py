@@ -57,7 +57,7 @@ def measured_in(folder: Path) -> list[Measured]:
 def collect(folder: Path) -> str:
     """The table; results.json is written beside. A disk that is full costs the file alone."""
     found = measured_in(folder)
-    rows = [{**asdict(one), "passed": one.passed, **_figures(one)} for one in found]
+    rows = [{**asdict(one), "passed": one.passed, **_figures(folder, one)} for one in found]
     try:
         write_json(folder / RESULTS, rows)
     except OSError as error:
@@ -67,9 +67,9 @@ def collect(folder: Path) -> str:
     return "\n".join([*_table(rows), f"all in {folder}", ""])
 
 
-def _figures(one: Measured) -> dict[str, Any]:
+def _figures(folder: Path, one: Measured) -> dict[str, Any]:
     """What the run's summary says; empty where it has none."""
-    summary = read_json(Path(one.folder) / "summary.json")
+    summary = read_json(folder / one.folder / "summary.json")
     if not isinstance(summary, dict):
         return {}
     metric, check = summary.get("metric"), summary.get("check")
@@ -83,15 +83,30 @@ def _figures(one: Measured) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    width = max(len(row["name"]) for row in rows)
-    lines = [f"{'measurement':<{width}}  {'replicas':>8}  {'tokens/s':>12}  verdict"]
-    for row in rows:
-        rate = row.get("tokens_per_s")
-        shown = f"{rate:,.1f}" if isinstance(rate, int | float) else "-"
-        lines.append(
-            f"{row['name']:<{width}}  {len(row['replicas']):>8}  {shown:>12}  {row['verdict']}"
-        )
-    return lines
+    heads = ("measurement", "replicas", "tokens/s", "about the mean", "stragglers", "verdict")
+    lines = [heads, *(_row(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in (0, len(heads) - 1) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The spread: how far the fullest and the emptiest replica's tokens are from the mean."""
+    rate, balance = row.get("tokens_per_s"), row.get("balance") or {}
+    above, below = (balance.get(f"tokens_{side}_mean") for side in ("above", "below"))
+    return (
+        row["name"],
+        str(len(row["replicas"])),
+        "-" if rate is None else f"{rate:,.1f}",
+        "-" if above is None or below is None else f"+{100 * above:.1f} / -{100 * below:.1f} %",
+        str(len(balance.get("stragglers", ()))) if balance else "-",
+        row["verdict"],
+    )
 
 
 def pack(folder: Path, archive: Path) -> None:

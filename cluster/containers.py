@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.images import image_of, squash_name
+from cluster.images import enroot_name, image_of, squash_name
 from cluster.job import Job
 from cluster.site import Site
+from core.errors import ConfigError
 
 # What a rank of Slurm sets and an engine reads; docker passes on those that are set.
 GPU_VARIABLES = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
@@ -45,11 +46,18 @@ def wrap(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wrapp
 
 
 def _image(site: Site, job: Job) -> str:
-    return site.container.image or image_of(job.servers.engine, site.gpus.platform)
+    return site.container.image or image_of(job.servers.engine, site.gpus.platform, site.gpus.model)
+
+
+def _is_file(image: str) -> bool:
+    """One that is imported already."""
+    return image.startswith("/")
 
 
 def _mounts(site: Site, job: Job, harness: Path) -> list[str]:
     """What a server needs to see, at the same path as outside; then the site's own."""
+    if set(str(harness)) & set(",:"):
+        raise ConfigError(f"{harness}: a path with , or : cannot be mounted: move the harness")
     needed = [f"{harness}:{harness}", f"{job.folder}:{job.folder}"]
     if job.servers.model_folder is not None:
         needed.append(f"{job.servers.model_folder}:{job.servers.model_folder}:ro")
@@ -65,7 +73,10 @@ def _named(site: Site, job: Job) -> list[str]:
 def _import(site: Site, job: Job, harness: Path) -> tuple[str, ...]:
     """setup_enroot.sh with the image and its file, without what to do with it."""
     image, folder = _image(site, job), site.container.squash_dir
-    words = [str(harness / "setup_enroot.sh"), "--docker_image", image]
+    script = str(harness / "setup_enroot.sh")
+    if _is_file(image):
+        return (script, "--squash", image)
+    words = [script, "--docker_image", image]
     if folder is not None:
         words += ["--squash", str(folder / squash_name(image))]
     return tuple(words)
@@ -79,7 +90,7 @@ def _enroot(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wr
         words += ["--mount", mount]
     for name in _named(site, job):  # those of Slurm and of GPUs it knows itself
         words += ["--env", name]
-    shared = site.container.squash_dir is not None
+    shared = site.container.squash_dir is not None and not _is_file(_image(site, job))
     once = (*imported, "--import_only") if shared else ()
     return Wrapped((), (*words, *site.container.flags, "--", *command), once)
 
@@ -87,11 +98,12 @@ def _enroot(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wr
 def _pyxis(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wrapped:
     """srun's own options. An image is imported once into the shared folder, where there is one."""
     image, folder, once = _image(site, job), site.container.squash_dir, tuple[str, ...]()
-    if folder is not None and not image.startswith("/"):
+    if folder is not None and not _is_file(image):
         once = (*_import(site, job, harness), "--import_only")
         image = str(folder / squash_name(image))
+    image = image if _is_file(image) else enroot_name(image)
     mounts = _mounts(site, job, harness)
-    if site.container.devices == "always":
+    if site.container.devices == "always" and site.gpus.platform == "rocm":
         mounts += [f"{device}:{device}" for device in ("/dev/kfd", "/dev/dri")]
     options = [f"--container-image={image}", f"--container-mounts={','.join(mounts)}"]
     if named := _named(site, job):  # an image's own values win over those that are not named
@@ -101,12 +113,14 @@ def _pyxis(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wra
 
 def _docker(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wrapped:
     """One container a node, named after the job, so that what a hard end leaves can be removed."""
-    program = site.container.style
+    program, image = site.container.style, _image(site, job)
+    if _is_file(image):
+        raise ConfigError(f"image: {image}: {program} wants a name, not a file")
     words = [program, "run", "--rm", f"--name={DOCKER_NAME}", "--network=host"]
     words += (DOCKER if program == "docker" else PODMAN)[site.gpus.platform]
     words += [f"--volume={mount}" for mount in _mounts(site, job, harness)]
     # By name: a value would stand in the list of processes.
     words += [f"--env={name}" for name in (*GPU_VARIABLES, *_named(site, job), *TOKENS)]
     words += [*site.container.flags, f"--workdir={harness}", f"--entrypoint={command[0]}"]
-    words.append(_image(site, job))
+    words.append(image)
     return Wrapped((), (*words, *command[1:]), (), (program, "rm", "--force", DOCKER_NAME))

@@ -42,11 +42,6 @@ class Servers:
     def rehearsal(self) -> bool:
         return self.engine in REHEARSALS
 
-    @property
-    def gpus(self) -> int:
-        """That a node needs."""
-        return 0 if self.rehearsal else self.per_node
-
 
 @dataclass(frozen=True, slots=True)
 class Job:

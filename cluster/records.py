@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cluster.chain import Measurement
+from core.errors import SetupError
 
-STATE, MEASURED, JOBS = "state.json", "measured", "jobs.json"
+STATE, MEASURED, JOBS, LOCK = "state.json", "measured", "jobs.json", ".lock"
 NOT_PASSING = ("UNSCORED",)  # ends with exit code 0, yet nothing counts behind it
 
 
@@ -27,7 +29,7 @@ class Measured:
     words: tuple[str, ...]  # as in the plan, so that another command is not taken for done
     exit_code: int
     verdict: str
-    folder: str
+    folder: str  # below the job's
     replicas: tuple[str, ...]
     began: str  # local time with zone
     ended: str
@@ -79,6 +81,19 @@ def is_done(folder: Path, one: Measurement) -> bool:
     if found is None or not found.passed or found.words != one.words:
         return False
     return (folder / one.folder / one.summary).is_file()
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Held as long as the file is open. Raises SetupError where another job works there."""
+    file = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise SetupError(f"{folder}: another job works there: wait for its end") from None
+    except OSError:  # a file system without locks
+        pass
+    return file
 
 
 def read_json(path: Path) -> Any:

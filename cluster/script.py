@@ -154,6 +154,8 @@ def _serve(site: Site, job: Job) -> Iterator[str]:
     yield from (str(HARNESS / "run_server.sh"), "--engine", servers.engine)
     if not servers.rehearsal:
         yield from ("--platform", site.gpus.platform)
+        if site.gpus.name:
+            yield from ("--gpu", site.gpus.name)
     if servers.model:
         yield from ("--model_path", servers.model)
     if servers.python:

@@ -30,6 +30,12 @@ class Gpus:
     per_node: int
     request: str
     kind: str | None  # Slurm's name of the type, as in --gres=gpu:mi355x:8
+    name: str | None = None  # as images.txt and recipes call it, such as MI355X
+
+    @property
+    def model(self) -> str | None:
+        """For what is chosen by it; many sites call Slurm's type alike."""
+        return self.name or self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,7 @@ def _gpus(fields: Fields) -> Gpus:
         per_node=fields.number("per_node", 8, least=0),
         request=fields.choice("request", REQUESTS, "none" if platform == "cpu" else "gres"),
         kind=fields.maybe("type", NAME),
+        name=fields.maybe("name", NAME),
     )
     fields.end()
     return found

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cluster.collect import measured_in
 from cluster.records import JOBS, STATE, read_json
+from cluster.slurm import queue
+from core.errors import HarnessError
 
-CALL_LIMIT_S = 30
 QUEUE = "%i|%T|%M|%l|%N|%r"
 
 
@@ -37,9 +37,13 @@ def main(argv: Sequence[str]) -> int:
 def _slurm(ids: Sequence[str]) -> Iterator[str]:
     """One line for each job that Slurm still knows."""
     for job in ids:
-        told = _call(["squeue", "--noheader", "--states=all", f"--jobs={job}", f"--format={QUEUE}"])
-        if told is None:
-            yield f"job {job}: Slurm no longer knows it, or does not answer"
+        try:
+            told = queue(job, QUEUE, "--states=all")
+        except HarnessError as error:
+            yield f"job {job}: {error}"
+            continue
+        if not told:
+            yield f"job {job}: has ended, and Slurm no longer knows it"
             continue
         number, state, used, limit, nodes, reason = (told.splitlines()[0].split("|") + [""] * 6)[:6]
         where = f" on {nodes}" if nodes else ""
@@ -60,11 +64,3 @@ def _own(folder: Path) -> Iterator[str]:
 def _measured(folder: Path) -> Iterator[str]:
     for one in measured_in(folder):
         yield f"{one.name}: {one.verdict}, {len(one.replicas)} replicas, ended {one.ended}"
-
-
-def _call(words: list[str]) -> str | None:
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=CALL_LIMIT_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

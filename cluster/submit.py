@@ -16,12 +16,13 @@ from cluster.job import Job, read_job
 from cluster.records import JOBS, MEASURED, is_done, read_json, write_json
 from cluster.script import Script, render
 from cluster.site import read_site
+from cluster.slurm import call, is_in_queue
 from core.errors import ConfigError, HarnessError, RunError, SetupError
 
-SBATCH_LIMIT_S = 120
+LOOK_S = 5.0
 EPILOG = """A job's file says what to measure, a site's file what its cluster is like: docs/cluster.md.
-Exit codes: 0 done, 2 a setting cannot be used, 3 something is missing, 4 Slurm refuses; with --wait
-the job's own."""
+Exit codes: 0 done, 2 a setting cannot be used, 3 something is missing, 4 Slurm refuses; with --wait 1
+where something has not passed."""
 
 
 def main_render(argv: Sequence[str]) -> int:
@@ -78,6 +79,12 @@ def _read(args: argparse.Namespace) -> tuple[Job, tuple[Script, ...]]:
             f"{args.job}: replicas_per_node or gpus_per_node: {job.gpus_per_node}, but a node of "
             f"{site.name} has {site.gpus.per_node} GPUs"
         )
+    for node, gpus in job.servers.excluded:
+        if beyond := [gpu for gpu in gpus.split(",") if int(gpu) >= site.gpus.per_node]:
+            raise ConfigError(
+                f"{args.job}: exclude_gpus: {node}: {beyond[0]}: a node of {site.name} has GPUs 0 to "
+                f"{site.gpus.per_node - 1}"
+            )
     return job, render(site, job)
 
 
@@ -113,19 +120,23 @@ def _submit(
     for script in scripts:
         if script not in todo:
             sys.stdout.write(f"{script.name}: is done, skipped\n")
-    code, ids = 0, dict[str, str]()  # measurement -> the job that makes it
+    ids = dict[str, str]()  # measurement -> the job that makes it
     for script in todo:
         path = job.folder / f"{script.name}.sbatch"
         path.write_text(script.text, encoding="utf-8")
-        last = wait and script is todo[-1]
-        options = ["--parsable", *_dependency(script, ids), *(["--wait"] if last else [])]
-        done = _sbatch([*options, str(path)], None, waits=last)
-        code, job_id = done.returncode, done.stdout.strip().partition(";")[0]
+        done = _sbatch(["--parsable", *_dependency(script, ids), str(path)])
+        job_id = done.stdout.strip().partition(";")[0]
         ids |= {one.name: job_id for one in _left(job, script)}
         _note(job.folder, job_id, path.name)
         sys.stdout.write(f"{script.name}: job {job_id}\n")
     sys.stdout.write(f"python -m cluster status {job.folder}\n")
-    return code
+    sys.stdout.flush()
+    if not wait:
+        return 0
+    for job_id in ids.values():
+        while is_in_queue(job_id):
+            time.sleep(LOOK_S)
+    return 1 if any(_left(job, script) for script in scripts) else 0
 
 
 def _left(job: Job, script: Script) -> list[Measurement]:
@@ -150,7 +161,7 @@ def _dependency(script: Script, ids: Mapping[str, str]) -> list[str]:
 def _open_folder(folder: Path, resume: bool) -> None:
     """Raises ConfigError where something was measured there already, SetupError."""
     for one in read_json(folder / JOBS) or []:
-        if _is_in_queue(one["id"]):
+        if is_in_queue(one["id"]):
             raise ConfigError(
                 f"{folder}: job {one['id']} still uses it: wait for its end, or scancel {one['id']}"
             )
@@ -167,31 +178,9 @@ def _open_folder(folder: Path, resume: bool) -> None:
         ) from None
 
 
-def _is_in_queue(job_id: str) -> bool:
-    words = ["squeue", "--noheader", f"--jobs={job_id}", "--format=%T"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=SBATCH_LIMIT_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return bool(done.stdout.strip())
-
-
-def _sbatch(
-    options: list[str], text: str | None, waits: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """text: a script that lies nowhere yet. Raises SetupError, RunError."""
-    try:
-        done = subprocess.run(
-            ["sbatch", *options],
-            input=text if text is not None else "",
-            capture_output=True,
-            text=True,
-            timeout=None if waits else SBATCH_LIMIT_S,
-        )
-    except FileNotFoundError:
-        raise SetupError("sbatch: is not on PATH: submit where Slurm's commands are") from None
-    except subprocess.TimeoutExpired:
-        raise RunError(f"sbatch: no answer within {SBATCH_LIMIT_S} s: is slurmctld up?") from None
-    if done.returncode != 0 and not (waits and done.stdout.strip()):
+def _sbatch(options: list[str], script: str = "") -> subprocess.CompletedProcess[str]:
+    """script: one that lies nowhere yet. Raises SetupError, RunError."""
+    done = call(["sbatch", *options], script)
+    if done.returncode != 0:
         raise RunError(f"Slurm refuses: {done.stderr.strip() or done.stdout.strip()}")
     return done

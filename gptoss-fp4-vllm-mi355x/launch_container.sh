@@ -55,9 +55,11 @@ done
 [[ -d $hf_cache ]] || say "WARNING: $hf_cache is not there and starts empty; see --hf-cache"
 [[ ${HF_TOKEN:-} ]] || say 'WARNING: HF_TOKEN is not set: gated models and tokenizers will be refused'
 
+shm=(--shm-size=16g) # podman refuses a size for a /dev/shm that is the host's; docker ignores it
+[[ $engine == docker ]] || shm=()
 command=("$engine" run -it
     --name "$name"
-    --ipc=host --shm-size=16g --network=host
+    --ipc=host "${shm[@]}" --network=host
     --privileged --cap-add=CAP_SYS_ADMIN
     --device=/dev/kfd --device=/dev/dri --device=/dev/mem
     --cap-add=SYS_PTRACE --security-opt seccomp=unconfined

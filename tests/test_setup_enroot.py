@@ -351,6 +351,17 @@ def test_a_partial_of_another_node_is_left_until_it_is_old(site: Site) -> None:
     assert site.partials() == [new]
 
 
+def test_a_partial_bears_its_own_nodes_name(site: Site) -> None:
+    """Slurm hands HOSTNAME on from a job's first node; another node's file is not ours to remove."""
+    foreign = site.squash_dir / f"{site.squash.name}.elsewhere.7.partial"
+    site.squash_dir.mkdir()
+    foreign.touch()
+    assert site.run("--import_only", HOSTNAME="elsewhere").returncode == 0
+    (call,) = site.calls("import")
+    assert call[2].startswith(f"{site.squash}.{os.uname().nodename.partition('.')[0]}.")
+    assert site.partials() == [foreign]
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -707,6 +718,38 @@ def test_no_other_file_is_ever_replaced(site: Site) -> None:
         timeout=LIMIT_S,
     )
     assert done.returncode == 2 and file.read_text() == "mine"
+
+
+def test_a_file_alone_is_taken_as_it_is(site: Site) -> None:
+    assert site.run("--import_only").returncode == 0
+    file = site.folder / "squash files" / "my image+1.sqsh"
+    site.squash.rename(file)
+    command = [str(SCRIPT), "--squash", str(file)]
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *flags],
+            env=site.environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+
+    for _ in range(2):
+        done = run("--", "cat", "/etc/image")
+        assert (done.returncode, done.stdout) == (0, f"docker://{IMAGE}\n"), done.stderr
+    assert run("--import_only", "--force").stdout == f"{file}\n"
+    assert [call[0] for call in site.calls()] == ["import", "create", "start", "start"]
+    assert (site.data / "my_image_1").is_dir()
+
+    file.write_text("garbage")
+    broken = run("--import_only")
+    assert broken.returncode == 3 and "no valid squashfs file" in broken.stderr
+    assert file.read_text() == "garbage"
+    file.unlink()
+    gone = run("--force")
+    assert gone.returncode == 3 and "is not there" in gone.stderr and "remedy:" in gone.stderr
+    assert len(site.calls("import")) == 1
 
 
 def test_a_missing_mount_is_said_first(site: Site) -> None:

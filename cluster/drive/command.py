@@ -16,7 +16,7 @@ from cluster.drive.servers import Servers
 from cluster.drive.stop import Stop, Stopped, say
 from cluster.hostlist import hostnames
 from cluster.plan import Plan, read_plan
-from cluster.records import STATE, State, is_done, passed, store, write_json
+from cluster.records import STATE, State, is_done, lock_folder, passed, store, write_json
 from core.errors import ConfigError, HarnessError, RunError, SetupError
 
 USAGE = "usage: python -m cluster drive PLAN   (rendered scripts call it, inside a job of Slurm)\n"
@@ -32,7 +32,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     try:
         plan = read_plan(_text(argv[0]))
         with Stop(plan.kill_wait_s) as stop:
-            return Drive(plan, environ, stop).run()
+            drive = Drive(plan, environ, stop)
+            with lock_folder(Path(plan.folder)):
+                return drive.run()
     except HarnessError as error:
         say(f"error: {error}")
         return error.exit_code
@@ -76,6 +78,10 @@ class Drive:
                 self._measure_all(todo)
         except Stopped as reason:
             say(f"{reason}: the servers are stopped; --resume goes on with what is missing")
+        except RunError as error:
+            if self._stop.reason is None:
+                raise
+            say(f"{self._stop.reason}: {error}")  # its servers were told to end, too
         finally:
             self._finish()
         if self._stop.reason is not None:
@@ -89,7 +95,7 @@ class Drive:
             self._note("checking the nodes", servers)
             servers.check()
             servers.prepare()
-            servers.start()
+            servers.start(again=self._restarts != "0")
             self._note("starting servers", servers)
             servers.wait_until_ready()
             for one in todo:

@@ -41,7 +41,7 @@ def measure(
         words=one.words,
         exit_code=code,
         verdict=verdict,
-        folder=str(results),
+        folder=one.folder,
         replicas=tuple(urls),
         began=began,
         ended=_now(),
@@ -72,12 +72,14 @@ def _end(child: subprocess.Popen[bytes], stop: Stop) -> int:
     """TERM makes it save what there is; gives its exit code."""
     say(f"{stop.reason}: the run is told to end and to save what there is")
     child.send_signal(signal.SIGTERM)
-    try:
-        return child.wait(stop.left_s(SAVE_S))
-    except subprocess.TimeoutExpired:
-        say("WARNING: it did not end in time and is killed")
-        child.kill()
-        return child.wait()
+    limit = time.monotonic() + SAVE_S
+    while (code := child.poll()) is None:
+        if stop.left_s(limit - time.monotonic()) <= 0:
+            say("WARNING: it did not end in time and is killed")
+            child.kill()
+            return child.wait()
+        time.sleep(LOOK_S / 5)
+    return code
 
 
 def _verdict(summary: Path, code: int) -> str:

@@ -29,7 +29,8 @@ class Servers:
     def __init__(self, plan: Plan, nodes: Sequence[str], job: str, stop: Stop) -> None:
         self._plan, self._job, self._stop = plan, job, stop
         self._nodes = list(nodes)
-        self._steps: dict[str, Step] = {}
+        self._steps: dict[str, Step] = {}  # the servers of each node
+        self._preparing: list[Step] = []
         self._urls: dict[str, list[str]] = {}  # of the nodes that are ready
         self.left_out: dict[str, str] = {}  # node or URL -> why
 
@@ -42,7 +43,7 @@ class Servers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end(list(self._steps.values()))
+        self._end([*self._preparing, *self._steps.values()])
         if self._plan.clean and self._steps:
             self._on_each(self._plan.clean, "clean", list(self._steps))
 
@@ -63,14 +64,16 @@ class Servers:
             return
         say("preparing: importing the image, if it is not there")
         step = self._start(self._plan.prepare, "prepare", self._nodes[0])
-        self._steps["prepare"] = step
+        self._preparing.append(step)
         while (code := step.code()) is None:
             self._stop.pause(LOOK_S)
-        del self._steps["prepare"]
         if code != 0:
             raise RunError(f"preparing on {step.node} ended with exit code {code}:{step.tail()}")
 
-    def start(self) -> None:
+    def start(self, again: bool) -> None:
+        """again: the job was requeued, and what it left on a lost node may still be there."""
+        if again and self._plan.clean:
+            self._on_each(self._plan.clean, "clean", self._nodes)
         for node in self._nodes:
             self._stop.pause(0)
             words = self._plan.serve_on(node, self._job)
@@ -130,8 +133,8 @@ class Servers:
         step = self._steps[node]
         if node in self._urls or node in self.left_out:
             return False
-        if step.lines:
-            self._ready(node, step.lines[0])
+        if urls := [line for line in step.lines if line.startswith("http")]:
+            self._ready(node, urls[0])
         elif (code := step.code()) is not None:
             self._leave_out(node, f"its servers ended with exit code {code}:{step.tail()}")
         else:

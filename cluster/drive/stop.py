@@ -8,6 +8,7 @@ import threading
 import time
 from types import FrameType, TracebackType
 
+OURS = 0.8  # of the time until KILL: the rest is for the job's last words
 REASONS = {
     signal.SIGUSR1: "the time limit is near",
     signal.SIGTERM: "Slurm ends the job (cancelled, requeued, or out of time)",
@@ -48,7 +49,7 @@ class Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM and self.killed_at is None:
-            self.killed_at = time.monotonic() + self._kill_wait_s
+            self.killed_at = time.monotonic() + OURS * self._kill_wait_s
         self.reason = self.reason or REASONS[signal.Signals(number)]
         self._event.set()
 

@@ -48,6 +48,12 @@ name_image() {
     printf '%s %s\n' "$plain" "${first//[\/:@#]/_}"
 }
 
+name_file() { # FILE: the same three words for a file that is nobody's import
+    local file=${1// /%20} label=${1##*/}
+    label=${label%.*}
+    printf '%s %s %s\n' "file:$file" "$file" "${label//[^A-Za-z0-9._-]/_}"
+}
+
 find_platform() { # prints nothing where there is no GPU
     if [[ -e /dev/kfd ]]; then
         echo rocm

@@ -104,7 +104,8 @@ squash_is_there() {
 }
 
 import_squash() {
-    local host=${HOSTNAME%%.*} folder=${squash%/*} old
+    local host folder=${squash%/*} old
+    host=$(uname -n) && host=${host%%.*} # HOSTNAME may be inherited from another node of the job
     ! squash_is_there || return 0
     [[ ! -e $squash || $force ]] || say "$squash is no valid squashfs file: it is imported anew"
     # Who holds the lock is the only one to import, at least among the processes of this machine.
@@ -139,5 +140,12 @@ free_space() { # FOLDER...
 step_quiet() { [[ $dry ]] || "$@"; }
 
 get_squash() {
+    if [[ $alone ]]; then
+        [[ ! $dry ]] || return 0
+        [[ -e $squash ]] || die 3 "$squash is not there" \
+            'remedy: --docker_image or --engine says what is to be imported into it'
+        valid "$squash" || die 3 "$squash is no valid squashfs file"
+        return
+    fi
     squash_is_there || locked "$squash.lock" import_squash
 }

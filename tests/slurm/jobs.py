@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,14 @@ class Jobs:
 
     slurm: MiniSlurm
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)  # where it is submitted
 
     def cluster(self, *words: str, code: int = 0) -> str:
         """python -m cluster; what it says on both streams."""
         done = subprocess.run(
             [sys.executable, "-m", "cluster", *words],
             cwd=ROOT,
-            env=self.slurm.environment,
+            env=self.slurm.environment | self.environment,
             capture_output=True,
             text=True,
             timeout=60,

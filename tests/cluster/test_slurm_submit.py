@@ -309,19 +309,19 @@ def test_waiting_for_what_was_submitted(
 ) -> None:
     """Until no job is in the queue any more; then by what has passed. The note of it is there before."""
     jobs_of(user)
-    slurm.answers("queue", "RUNNING\n")
     seen: list[int] = []
 
-    def wait(seconds: float) -> None:
+    def is_in_queue(job_id: str) -> bool:
         seen.append(len(read_json(user.results / "jobs.json")))
         if len(seen) == 2:
             for name in NAMES:
                 user.passes(name)
-            (slurm.folder / "queue").write_text("")
+        return len(seen) < 2
 
-    monkeypatch.setattr(submit.time, "sleep", wait)
+    monkeypatch.setattr(submit, "is_in_queue", is_in_queue)
+    monkeypatch.setattr(submit, "LOOK_S", 0.0)
     code, _, errors = user.submits("--wait")
-    assert (code, errors, seen) == (0, "", [3, 3])
+    assert (code, errors, seen) == (0, "", [3, 3, 3, 3])
     assert "--wait" not in {word for words in slurm.asked() for word in words}
 
 

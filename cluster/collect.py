@@ -70,7 +70,7 @@ def collect(folder: Path) -> str:
 def _figures(folder: Path, one: Measured) -> dict[str, Any]:
     """What the run's summary says; empty where it has none."""
     summary = read_json(folder / one.folder / "summary.json")
-    if not isinstance(summary, dict):
+    if not one.folder or not isinstance(summary, dict):
         return {}
     metric, check = summary.get("metric"), summary.get("check")
     names = ("tokens_per_s", "qps", "duration_s", "issued", "ok", "failures", "reasons")
@@ -101,7 +101,7 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     above, below = (balance.get(f"tokens_{side}_mean") for side in ("above", "below"))
     return (
         row["name"],
-        str(len(row["replicas"])),
+        f"{len(row['replicas'])} of {row['wanted']}",
         "-" if rate is None else f"{rate:,.1f}",
         "-" if above is None or below is None else f"+{100 * above:.1f} / -{100 * below:.1f} %",
         str(len(balance.get("stragglers", ()))) if balance else "-",

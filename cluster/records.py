@@ -29,8 +29,9 @@ class Measured:
     words: tuple[str, ...]  # as in the plan, so that another command is not taken for done
     exit_code: int
     verdict: str
-    folder: str  # below the job's
+    folder: str  # below the job's; empty: it ended before it left anything
     replicas: tuple[str, ...]
+    wanted: int  # replicas; with fewer, some had been left out
     began: str  # local time with zone
     ended: str
     job: str

@@ -63,4 +63,5 @@ def _own(folder: Path) -> Iterator[str]:
 
 def _measured(folder: Path) -> Iterator[str]:
     for one in measured_in(folder):
-        yield f"{one.name}: {one.verdict}, {len(one.replicas)} replicas, ended {one.ended}"
+        count = f"{len(one.replicas)} of {one.wanted} replicas"
+        yield f"{one.name}: {one.verdict}, {count}, ended {one.ended}"

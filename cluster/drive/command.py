@@ -110,7 +110,7 @@ class Drive:
             return
         urls = servers.living()
         self._note(f"measuring {one.name}", servers)
-        done = measure(self._plan, one, urls, self._job, self._stop, servers.watch)
+        done = measure(self._plan, one, urls, servers.wanted, self._job, self._stop, servers.watch)
         store(self._folder, done)
         self._stop.pause(0)
 

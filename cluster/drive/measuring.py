@@ -22,6 +22,7 @@ def measure(
     plan: Plan,
     one: Measurement,
     urls: Sequence[str],
+    wanted: int,
     job: str,
     stop: Stop,
     watch: Callable[[], None],
@@ -31,18 +32,20 @@ def measure(
     log, results = folder / "logs" / f"{one.name}.log", folder / one.folder
     words = one.again if one.again and results.exists() else one.words
     say(f"{one.name}: begins on {len(urls)} replicas, log {log}")
-    began = _now()
+    began, before = _now(), _stamp(results / one.summary)
     command = [plan.python, *words, "--server-url", ",".join(urls)]
     code = _run(command, log, stop, watch)
-    verdict = _verdict(results / one.summary, code)
+    told = _stamp(results / one.summary) != before  # else what is there is an earlier run's
+    verdict = _verdict(results / one.summary if told else None, code)
     say(f"{one.name}: {verdict} (exit code {code}), {results}")
     return Measured(
         name=one.name,
         words=one.words,
         exit_code=code,
         verdict=verdict,
-        folder=one.folder,
+        folder=one.folder if told else "",
         replicas=tuple(urls),
+        wanted=wanted,
         began=began,
         ended=_now(),
         job=job,
@@ -82,9 +85,17 @@ def _end(child: subprocess.Popen[bytes], stop: Stop) -> int:
     return code
 
 
-def _verdict(summary: Path, code: int) -> str:
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _verdict(summary: Path | None, code: int) -> str:
     """A run's own; of a sweep, and of what has written none, what the exit code says."""
-    content = read_json(summary)
+    content = read_json(summary) if summary is not None else None
     if isinstance(content, dict) and isinstance(content.get("verdict"), str):
         return str(content["verdict"])
     return {0: "PASSED", 130: "INTERRUPTED"}.get(code, "FAILED")

@@ -29,6 +29,7 @@ class Servers:
     def __init__(self, plan: Plan, nodes: Sequence[str], job: str, stop: Stop) -> None:
         self._plan, self._job, self._stop = plan, job, stop
         self._nodes = list(nodes)
+        self.wanted = sum(map(plan.replicas_on, nodes))
         self._steps: dict[str, Step] = {}  # the servers of each node
         self._preparing: list[Step] = []
         self._urls: dict[str, list[str]] = {}  # of the nodes that are ready
@@ -98,10 +99,6 @@ class Servers:
                 say(f"{now - began:.0f} s: {self.count} replicas are ready; waiting for {pending}")
         self._check_enough()
         say(f"{self.count} of {self.wanted} replicas are ready, {time.monotonic() - began:.0f} s")
-
-    @property
-    def wanted(self) -> int:
-        return sum(map(self._plan.replicas_on, self._nodes))
 
     @property
     def count(self) -> int:

@@ -128,8 +128,9 @@ class User:
             words=one.words,
             exit_code=0,
             verdict="VALID",
-            folder=str(self.results / one.folder),
+            folder=one.folder,
             replicas=("http://n1:30000", "http://n2:30000"),
+            wanted=3,
             began="2026-01-01T00:00:00+0000",
             ended=f"2026-01-01T0{NAMES.index(name)}:00:00+0000",
             job="101",
@@ -399,8 +400,8 @@ def test_where_a_job_stands(user: User, slurm: Slurm) -> None:
             "measuring x (job 101, NOW), 3 replicas",
             "  left out: n2: its servers ended (1):",
             "  left out: http://n1:30001: HTTP 503",
-            "offline-accuracy: VALID, 2 replicas, ended 2026-01-01T00:00:00+0000",
-            "offline-performance: INVALID, 2 replicas, ended 2026-01-01T01:00:00+0000",
+            "offline-accuracy: VALID, 2 of 3 replicas, ended 2026-01-01T00:00:00+0000",
+            "offline-performance: INVALID, 2 of 3 replicas, ended 2026-01-01T01:00:00+0000",
         ],
     )
     (slurm.folder / "queue").unlink()
@@ -430,7 +431,7 @@ def test_what_was_measured(user: User) -> None:
     assert (code, errors) == (0, "")
     head, *lines, last = out.splitlines()
     assert re.split(" {2,}", head) == HEADS and last == f"all in {user.results}"
-    cells = ["2", "12,345.7", "+1.2 / -30.0 %", "1", "VALID"]
+    cells = ["2 of 3", "12,345.7", "+1.2 / -30.0 %", "1", "VALID"]
     assert [re.split(" {2,}", line) for line in lines] == [[name, *cells] for name in NAMES]
     assert len({line.index("VALID") for line in lines} | {head.index("verdict")}) == 1
     rows = json.loads((user.results / "results.json").read_text())
@@ -453,7 +454,7 @@ def test_one_that_has_not_passed_is_the_exit_code(user: User, changed: dict[str,
 
 def test_a_measurement_without_a_summary(user: User) -> None:
     done = user.passes("offline-accuracy")
-    (Path(done.folder) / "summary.json").unlink()
+    (user.results / done.folder / "summary.json").unlink()
     out = user.calls(collect.main, str(user.results))[1]
     assert out.splitlines()[1].split() == ["offline-accuracy", "2", "-", "-", "-", "VALID"]
 
@@ -514,7 +515,13 @@ def test_a_disk_that_is_full_costs_the_file_alone(user: User) -> None:
 def test_a_sweep_has_no_rate_of_its_own(tmp_path: Path) -> None:
     one = measurement("sweep", folder="sweep", summary="sweep.json")
     write_json(tmp_path / "sweep" / "sweep.json", {"tokens_per_s": 5})
-    folder = str(tmp_path / "sweep")
-    store(tmp_path, Measured(one.name, one.words, 0, "PASSED", folder, ("x",), "a", "b", "7"))
+    done = Measured(one.name, one.words, 0, "PASSED", "sweep", ("x",), 1, "a", "b", "7")
+    store(tmp_path, done)
     line = collect.collect(tmp_path).splitlines()[1]
-    assert line.split() == ["sweep", "1", "-", "-", "-", "PASSED"]
+    assert line.split() == ["sweep", "1", "of", "1", "-", "-", "-", "PASSED"]
+
+
+def test_an_earlier_runs_figures_are_not_this_ones(user: User) -> None:
+    user.passes("offline-accuracy", folder="", exit_code=3, verdict="FAILED")
+    _, out, _ = user.calls(collect.main, str(user.results))
+    assert "12,345.7" not in out and "FAILED" in out

@@ -15,18 +15,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cluster.records import MEASURED, Measured, load, read_json, write_json
+from cluster.plan import Plan, read_plan
+from cluster.records import MEASURED, PLAN, Measured, is_done, load, read_json, write_json
 from core.errors import ConfigError, HarnessError, RunError
 
 RESULTS = "results.json"
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 everything that was measured has passed, 1 something has not, 2 or 3 as everywhere."""
+    """0 everything has passed, 1 something has not or is missing, 2 to 4 as everywhere."""
     parser = argparse.ArgumentParser(
         prog="python -m cluster collect",
         description="Show what a job has measured, and write results.json into its folder.",
-        epilog="Exit codes: 0 all of it has passed, 1 some has not.",
+        epilog="Exit codes: 0 everything has passed, 1 something has not, or is missing.",
         allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, help="of the job: results/NAME")
@@ -43,8 +44,8 @@ def main(argv: Sequence[str]) -> int:
     except HarnessError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    found = measured_in(args.folder)
-    return 0 if found and all(one.passed for one in found) else 1
+    rows = rows_of(args.folder)
+    return 0 if rows and all(row["passed"] for row in rows) else 1
 
 
 def measured_in(folder: Path) -> list[Measured]:
@@ -54,15 +55,43 @@ def measured_in(folder: Path) -> list[Measured]:
     return sorted(found, key=lambda one: (one.ended, one.name))
 
 
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """Each measurement of the last job's chain, also one that is missing; then what else is there."""
+    plan, found = _plan(folder), {one.name: one for one in measured_in(folder)}
+    chain = plan.measurements if plan else ()
+    rows = []
+    for wanted in chain:
+        one = found.pop(wanted.name, None)
+        done = plan is not None and is_done(folder, plan, wanted)
+        if one is None:
+            rows.append({"name": wanted.name, "verdict": "not measured", "passed": False})
+        elif one.passed and not done:
+            told = f"{one.verdict}, of other settings"
+            rows.append({**_row_of(folder, one), "passed": False, "verdict": told})
+        else:
+            rows.append(_row_of(folder, one))
+    return [*rows, *(_row_of(folder, one) for one in found.values())]
+
+
+def _plan(folder: Path) -> Plan | None:
+    try:
+        return read_plan((folder / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ConfigError):
+        return None
+
+
+def _row_of(folder: Path, one: Measured) -> dict[str, Any]:
+    return {**asdict(one), "passed": one.passed, **_figures(folder, one)}
+
+
 def collect(folder: Path) -> str:
     """The table; results.json is written beside. A disk that is full costs the file alone."""
-    found = measured_in(folder)
-    rows = [{**asdict(one), "passed": one.passed, **_figures(folder, one)} for one in found]
+    rows = rows_of(folder)
     try:
         write_json(folder / RESULTS, rows)
     except OSError as error:
         sys.stderr.write(f"WARNING: {folder / RESULTS} cannot be written: {error}\n")
-    if not found:
+    if not rows:
         return "nothing was measured\n"
     return "\n".join([*_table(rows), f"all in {folder}", ""])
 
@@ -101,7 +130,7 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     above, below = (balance.get(f"tokens_{side}_mean") for side in ("above", "below"))
     return (
         row["name"],
-        f"{len(row['replicas'])} of {row['wanted']}",
+        f"{len(row['replicas'])} of {row['wanted']}" if "replicas" in row else "-",
         "-" if rate is None else f"{rate:,.1f}",
         "-" if above is None or below is None else f"+{100 * above:.1f} / -{100 * below:.1f} %",
         str(len(balance.get("stragglers", ()))) if balance else "-",

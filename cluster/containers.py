@@ -45,7 +45,8 @@ def wrap(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wrapp
     return kinds[site.container.style if job.container else "none"](site, job, harness, command)
 
 
-def _image(site: Site, job: Job) -> str:
+def image_for(site: Site, job: Job) -> str:
+    """Raises ConfigError where none is known."""
     return site.container.image or image_of(job.servers.engine, site.gpus.platform, site.gpus.model)
 
 
@@ -72,7 +73,7 @@ def _named(site: Site, job: Job) -> list[str]:
 
 def _import(site: Site, job: Job, harness: Path) -> tuple[str, ...]:
     """setup_enroot.sh with the image and its file, without what to do with it."""
-    image, folder = _image(site, job), site.container.squash_dir
+    image, folder = image_for(site, job), site.container.squash_dir
     script = str(harness / "setup_enroot.sh")
     if _is_file(image):
         return (script, "--squash", image)
@@ -90,14 +91,14 @@ def _enroot(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wr
         words += ["--mount", mount]
     for name in _named(site, job):  # those of Slurm and of GPUs it knows itself
         words += ["--env", name]
-    shared = site.container.squash_dir is not None and not _is_file(_image(site, job))
+    shared = site.container.squash_dir is not None and not _is_file(image_for(site, job))
     once = (*imported, "--import_only") if shared else ()
     return Wrapped((), (*words, *site.container.flags, "--", *command), once)
 
 
 def _pyxis(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wrapped:
     """srun's own options. An image is imported once into the shared folder, where there is one."""
-    image, folder, once = _image(site, job), site.container.squash_dir, tuple[str, ...]()
+    image, folder, once = image_for(site, job), site.container.squash_dir, tuple[str, ...]()
     if folder is not None and not _is_file(image):
         once = (*_import(site, job, harness), "--import_only")
         image = str(folder / squash_name(image))
@@ -113,7 +114,7 @@ def _pyxis(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wra
 
 def _docker(site: Site, job: Job, harness: Path, command: tuple[str, ...]) -> Wrapped:
     """One container a node, named after the job, so that what a hard end leaves can be removed."""
-    program, image = site.container.style, _image(site, job)
+    program, image = site.container.style, image_for(site, job)
     if _is_file(image):
         raise ConfigError(f"image: {image}: {program} wants a name, not a file")
     words = [program, "run", "--rm", f"--name={DOCKER_NAME}", "--network=host"]

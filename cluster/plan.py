@@ -2,8 +2,8 @@
 
 The plan stands in the script as JSON, so that a script is all that a job needs, can be read and
 edited on the cluster, and is kept with its results. `{node}` and `{job}` in a word are filled in
-when a step is started; the word `{replicas}` becomes the flags for their number on that node and
-for its GPUs to leave out.
+when a step is started; the word `{replicas}` becomes the flags for their number on that node, how
+many of them may be missing, and its GPUs to leave out.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ class Plan:
     name: str
     folder: str
     python: str
+    system: dict[str, Any]  # what serves: a result holds for this and for nothing else
+    files: Words  # that the measurements read
+    nodes: int
     replicas_per_node: int
     min_replicas: int
     ready_timeout_s: int
     patience_s: int
+    warn_s: int
     grace_s: int
     kill_wait_s: int
     domain: str
@@ -40,16 +44,35 @@ class Plan:
     check: Words  # on each node before anything starts there; empty: nothing
     serve: Words  # on each node
     clean: Words  # on each node at the end; empty: nothing
-    measurements: tuple[Measurement, ...]
+    here: Words  # names of the measurements that this job makes
+    measurements: tuple[Measurement, ...]  # the whole chain
+
+    @property
+    def todo(self) -> tuple[Measurement, ...]:
+        return tuple(one for one in self.measurements if one.name in self.here)
+
+    def needed(self, one: Measurement) -> tuple[Measurement, ...]:
+        """What must have passed before it."""
+        return tuple(other for other in self.measurements if other.name in one.needs)
 
     def serve_on(self, node: str, job: str) -> Words:
         left_out = self.excluded_gpus.get(node)
-        flags = ["--dp", str(self.replicas_on(node))]
+        here = self.replicas_on(node)
+        flags = ["--dp", str(here)]
         flags += ["--exclude-gpus", left_out] if left_out else []
+        if missing := self.wanted - self.min_replicas:  # no node may be missing more
+            flags += ["--min-replicas", str(max(1, here - missing))]
+            flags += ["--patience", str(self.patience_s)]
         words: list[str] = []
         for word in self.serve:
             words += flags if word == REPLICAS else [word]
         return fill(words, node=node, job=job)
+
+    @property
+    def wanted(self) -> int:
+        """Replicas of all nodes."""
+        left_out = sum(len(gpus.split(",")) for gpus in self.excluded_gpus.values())
+        return self.nodes * self.replicas_per_node - left_out
 
     def replicas_on(self, node: str) -> int:
         left_out = self.excluded_gpus.get(node)

@@ -3,11 +3,13 @@
 <folder>/state.json            the orchestrator's last word
 <folder>/measured/<name>.json  one measurement that has ended
 <folder>/jobs.json             what was submitted
+<folder>/plan.json             the last job's plan, with the whole chain
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -15,9 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from cluster.chain import Measurement
-from core.errors import SetupError
+from cluster.plan import Plan
 
-STATE, MEASURED, JOBS, LOCK = "state.json", "measured", "jobs.json", ".lock"
+STATE, MEASURED, JOBS, PLAN = "state.json", "measured", "jobs.json", "plan.json"
+LOCK = ".lock"
+SMALL = 1 << 20  # bytes: a file up to that size is told by its contents, else by size and time
 NOT_PASSING = ("UNSCORED",)  # ends with exit code 0, yet nothing counts behind it
 
 
@@ -32,6 +36,8 @@ class Measured:
     folder: str  # below the job's; empty: it ended before it left anything
     replicas: tuple[str, ...]
     wanted: int  # replicas; with fewer, some had been left out
+    system: dict[str, Any]  # the plan's
+    files: dict[str, str]  # that it read, and what tells their contents apart
     began: str  # local time with zone
     ended: str
     job: str
@@ -71,27 +77,46 @@ def load(folder: Path, name: str) -> Measured | None:
         return None
 
 
-def passed(folder: Path, name: str) -> bool:
-    found = load(folder, name)
-    return found is not None and found.passed
+def submitted(folder: Path) -> list[str]:
+    """The ids of the folder's jobs; of what was damaged by hand, those that can be read."""
+    content = read_json(folder / JOBS)
+    rows = content if isinstance(content, list) else []
+    return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
 
 
-def is_done(folder: Path, one: Measurement) -> bool:
-    """Whether this very command has passed and its results are still there."""
+def is_done(folder: Path, plan: Plan, one: Measurement) -> bool:
+    """Whether this very command has passed, on such servers, with these files, and is still there."""
     found = load(folder, one.name)
     if found is None or not found.passed or found.words != one.words:
+        return False
+    if found.system != plan.system or found.files != stamps(plan, one):
         return False
     return (folder / one.folder / one.summary).is_file()
 
 
-def lock_folder(folder: Path) -> IO[str]:
-    """Held as long as the file is open. Raises SetupError where another job works there."""
+def stamps(plan: Plan, one: Measurement) -> dict[str, str]:
+    """The files of a measurement; a missing one has no stamp."""
+    return {file: _stamp(Path(file)) for file in plan.files if file in one.words}
+
+
+def _stamp(file: Path) -> str:
+    try:
+        found = file.stat()
+        if found.st_size > SMALL:
+            return f"{found.st_size} bytes of {found.st_mtime_ns}"
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def lock_folder(folder: Path) -> IO[str] | None:
+    """Held as long as the file is open; None where another job works there."""
     file = (folder / LOCK).open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise SetupError(f"{folder}: another job works there: wait for its end") from None
+        return None
     except OSError:  # a file system without locks
         pass
     return file

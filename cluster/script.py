@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
+from cluster import planning
 from cluster.chain import Measurement
-from cluster.containers import wrap
 from cluster.job import Job
-from cluster.plan import REPLICAS, Plan, fill
+from cluster.plan import Plan
 from cluster.site import Site
 
-HARNESS = Path(__file__).resolve().parent.parent
 ABOUT = """\
-# Rendered from {job} for the site {site}; sbatch --test-only checks it, sbatch submits it.
+# Rendered from {job} for the site {site}; sbatch --test-only checks it. To submit it by hand:
+#   mkdir -p {folder} && sbatch THIS_FILE     (without the folder Slurm can write no log)
 #   This script runs on the job's first node and becomes the orchestrator, outside any container.
 #   It starts one step a node with the plan's "serve" (one replica per GPU there), waits until they
 #   answer, runs the measurements one after another against all of them, and stops the steps.
@@ -36,7 +35,7 @@ class Script:
 
     name: str  # of its file
     text: str
-    measurements: tuple[Measurement, ...]
+    plan: Plan
 
 
 def render(site: Site, job: Job) -> tuple[Script, ...]:
@@ -49,8 +48,8 @@ def render(site: Site, job: Job) -> tuple[Script, ...]:
     )
 
 
-def _script(site: Site, job: Job, name: str, chain: tuple[Measurement, ...]) -> Script:
-    plan = make_plan(site, job, chain)
+def _script(site: Site, job: Job, name: str, here: tuple[Measurement, ...]) -> Script:
+    plan = planning.make_plan(site, job, here)
     variables = dict(site.environment) | dict(job.environment)
     export = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     modules = [f"module load {shlex.quote(module)}" for module in site.modules]
@@ -58,16 +57,16 @@ def _script(site: Site, job: Job, name: str, chain: tuple[Measurement, ...]) -> 
         [
             "#!/bin/bash",
             *(f"#SBATCH {option.replace('#', chr(92) + '#')}" for option in _options(site, job)),
-            ABOUT.format(job=job.name, site=site.name),
+            ABOUT.format(job=job.name, site=site.name, folder=job.folder),
             "set -e",
             *([MODULES, *modules] if modules else []),
             *export,
-            f"cd {shlex.quote(str(HARNESS))}",
+            f"cd {shlex.quote(str(planning.HARNESS))}",
             EXEC.format(python=shlex.quote(plan.python), plan=plan.to_json()),
             "",
         ]
     )
-    return Script(name, text, plan.measurements)
+    return Script(name, text, plan)
 
 
 def _options(site: Site, job: Job) -> Iterator[str]:
@@ -81,7 +80,7 @@ def _options(site: Site, job: Job) -> Iterator[str]:
         yield f"--cpus-per-task={site.cpus_per_node}"
     if site.exclusive:
         yield "--exclusive"
-    if gpus := gpu_request(site, job):
+    if gpus := planning.gpu_request(site, job):
         yield gpus
     if job.nodelist:
         yield f"--nodelist={job.nodelist}"
@@ -94,79 +93,3 @@ def _options(site: Site, job: Job) -> Iterator[str]:
     yield "--open-mode=append"
     yield f"--output={job.folder}/slurm-%j.log"
     yield from site.options
-
-
-def gpu_request(site: Site, job: Job) -> str | None:
-    """As the site's Slurm wants to be asked, in the header as for each step."""
-    if site.gpus.request == "none" or not job.gpus_per_node:
-        return None
-    kind = f"{site.gpus.kind}:" if site.gpus.kind else ""
-    if site.gpus.request == "gres":
-        return f"--gres=gpu:{kind}{job.gpus_per_node}"
-    return f"--gpus-per-node={kind}{job.gpus_per_node}"
-
-
-def make_plan(site: Site, job: Job, chain: tuple[Measurement, ...]) -> Plan:
-    """Raises ConfigError where no image is known."""
-    python = str(site.python or HARNESS / ".venv" / "bin" / "python")
-    wrapped = wrap(site, job, HARNESS, tuple(_serve(site, job)))
-    folder = str(job.folder)
-    servers = job.servers
-    check = [*_step(site, job, "doctor"), python, "-m", "cluster", "doctor", "--json"]
-    check += ["--ports", f"{servers.port}-{servers.port + servers.per_node - 1}"]
-    return Plan(
-        name=job.name,
-        folder=folder,
-        python=python,
-        replicas_per_node=servers.per_node,
-        min_replicas=servers.minimum,
-        ready_timeout_s=servers.ready_timeout_s,
-        patience_s=servers.patience_s,
-        grace_s=servers.grace_s,
-        kill_wait_s=site.kill_wait_s,
-        domain=site.domain,
-        excluded_gpus=dict(servers.excluded),
-        prepare=(*_step(site, job, "prepare"), *wrapped.prepare) if wrapped.prepare else (),
-        check=(*check, "--output-dir", folder) if job.check_nodes else (),
-        serve=(*_step(site, job, "serve"), *wrapped.srun, *wrapped.words),
-        clean=(*_step(site, job, "clean"), *wrapped.clean) if wrapped.clean else (),
-        measurements=tuple(
-            replace(one, words=fill(one.words, folder=folder), again=fill(one.again, folder=folder))
-            for one in chain
-        ),
-    )
-
-
-def _step(site: Site, job: Job, name: str) -> list[str]:
-    """srun for one task on one node. --overlap: or a second step would wait for the first's end."""
-    words = ["srun", "--overlap", "--nodes=1", "--ntasks=1", "--nodelist={node}", "--mpi=none"]
-    words += [f"--job-name={name}-{{node}}", "--cpu-bind=none"]
-    if site.cpus_per_node is not None:  # srun does not take it over from the job
-        words.append(f"--cpus-per-task={site.cpus_per_node}")
-    if gpus := gpu_request(site, job):
-        words.append(gpus)
-    return [*words, *site.step_options]
-
-
-def _serve(site: Site, job: Job) -> Iterator[str]:
-    """run_server.sh for all replicas of a node."""
-    servers = job.servers
-    yield from (str(HARNESS / "run_server.sh"), "--engine", servers.engine)
-    if not servers.rehearsal:
-        yield from ("--platform", site.gpus.platform)
-        if site.gpus.name:
-            yield from ("--gpu", site.gpus.name)
-    if servers.model:
-        yield from ("--model_path", servers.model)
-    if servers.python:
-        yield from ("--python", servers.python)
-    yield REPLICAS
-    yield from ("--host", "0.0.0.0", "--port", str(servers.port))
-    yield from ("--log-dir", f"{job.folder}/nodes/{{node}}")
-    yield from ("--timeout", str(servers.ready_timeout_s), "--grace", str(servers.grace_s))
-    left_out = sum(len(gpus.split(",")) for _, gpus in servers.excluded)
-    if servers.minimum < job.nodes * servers.per_node - left_out:
-        yield from ("--min-replicas", "1", "--patience", str(servers.patience_s))
-    yield from servers.flags
-    if servers.engine_flags:
-        yield from ("--", *servers.engine_flags)

@@ -96,6 +96,11 @@ def read_site(path: Path) -> Site:
         kill_wait_s=fields.number("kill_wait_s", 30),
     )
     fields.end()
+    if not site.exclusive and site.container.style in ("docker", "podman"):
+        raise ConfigError(
+            f"{path}: container: style: {site.container.style} sees every GPU of a node, also those of "
+            "other jobs: set exclusive: true, or use enroot or pyxis"
+        )
     if not site.exclusive and site.cpus_per_node is None:
         raise ConfigError(
             f"{path}: a job that is not exclusive gets one core a node unless it asks: set "

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cluster.collect import measured_in
-from cluster.records import JOBS, STATE, read_json
+from cluster.records import STATE, read_json, submitted
 from cluster.slurm import queue
 from core.errors import HarnessError
 
@@ -24,11 +24,10 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("folder", type=Path, help="of the job: results/NAME")
     folder: Path = parser.parse_args(argv).folder
-    jobs = read_json(folder / JOBS)
-    if not isinstance(jobs, list) and not (folder / STATE).exists():
+    ids = submitted(folder)
+    if not ids and not (folder / STATE).exists():
         sys.stderr.write(f"error: {folder}: is no folder of a job that was submitted\n")
         return 2
-    ids = [str(one["id"]) for one in jobs or []]
     lines = [*_slurm(ids), *_own(folder), *_measured(folder)]
     sys.stdout.write("\n".join([*lines, ""]))
     return 0

@@ -9,17 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from cluster.chain import Measurement
 from cluster.job import Job, read_job
-from cluster.records import JOBS, MEASURED, is_done, read_json, write_json
+from cluster.records import JOBS, MEASURED, PLAN, is_done, read_json, submitted, write_json
 from cluster.script import Script, render
 from cluster.site import read_site
 from cluster.slurm import call, is_in_queue
 from core.errors import ConfigError, HarnessError, RunError, SetupError
 
-LOOK_S = 5.0
+LOOK_S, SILENCE_S = 5.0, 600.0
 EPILOG = """A job's file says what to measure, a site's file what its cluster is like: docs/cluster.md.
 Exit codes: 0 done, 2 a setting cannot be used, 3 something is missing, 4 Slurm refuses; with --wait 1
 where something has not passed."""
@@ -116,6 +117,7 @@ def _submit(
     for file, name in zip(asked, ("site.yaml", "job.yaml"), strict=True):
         with contextlib.suppress(shutil.SameFileError):  # they are the folder's own
             shutil.copyfile(file, job.folder / name)
+    write_json(job.folder / PLAN, asdict(scripts[0].plan))
     todo = [script for script in scripts if _left(job, script)]
     for script in scripts:
         if script not in todo:
@@ -134,25 +136,40 @@ def _submit(
     if not wait:
         return 0
     for job_id in ids.values():
-        while is_in_queue(job_id):
-            time.sleep(LOOK_S)
+        _wait(job_id)
     return 1 if any(_left(job, script) for script in scripts) else 0
 
 
+def _wait(job_id: str) -> None:
+    """Until it has ended. Raises RunError where Slurm has not answered for some minutes."""
+    silent_since = None
+    while True:
+        try:
+            if not is_in_queue(job_id):
+                return
+            silent_since = None
+        except RunError:
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > SILENCE_S:
+                raise
+        time.sleep(LOOK_S)
+
+
 def _left(job: Job, script: Script) -> list[Measurement]:
-    return [one for one in script.measurements if not is_done(job.folder, one)]
+    return [one for one in script.plan.todo if not is_done(job.folder, script.plan, one)]
 
 
 def _note(folder: Path, job_id: str, script: str) -> None:
     """For `status`."""
-    submitted = read_json(folder / JOBS) or []
+    earlier = read_json(folder / JOBS)
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    write_json(folder / JOBS, [*submitted, {"id": job_id, "script": script, "submitted": now}])
+    new = {"id": job_id, "script": script, "submitted": now}
+    write_json(folder / JOBS, [*(earlier if isinstance(earlier, list) else []), new])
 
 
 def _dependency(script: Script, ids: Mapping[str, str]) -> list[str]:
     """After the job before it, because they share a folder; after what it needs has passed."""
-    needed = {ids[name] for one in script.measurements for name in one.needs if name in ids}
+    needed = {ids[name] for one in script.plan.todo for name in one.needs if name in ids}
     after = [f"afterok:{job}" for job in sorted(needed)]
     after += [f"afterany:{job}" for job in list(ids.values())[-1:] if job not in needed]
     return [f"--dependency={','.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
@@ -160,10 +177,10 @@ def _dependency(script: Script, ids: Mapping[str, str]) -> list[str]:
 
 def _open_folder(folder: Path, resume: bool) -> None:
     """Raises ConfigError where something was measured there already, SetupError."""
-    for one in read_json(folder / JOBS) or []:
-        if is_in_queue(one["id"]):
+    for job_id in submitted(folder):
+        if is_in_queue(job_id):
             raise ConfigError(
-                f"{folder}: job {one['id']} still uses it: wait for its end, or scancel {one['id']}"
+                f"{folder}: job {job_id} still uses it: wait for its end, or scancel {job_id}"
             )
     if (folder / MEASURED).exists() and not resume:
         raise ConfigError(

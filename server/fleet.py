@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
@@ -42,7 +41,7 @@ class Fleet:
         self._processes: list[Process] = []  # without those that were left out
         self._possible = len(plan.replicas)  # that are ready or may still be
         self._least = options.min_replicas or self._possible
-        self._stop, self._hurry = threading.Event(), False
+        self._told, self._hurry = False, False
         self.dead = 0  # replicas that died after all had been ready
 
     def __enter__(self) -> Fleet:
@@ -127,11 +126,17 @@ class Fleet:
             time.sleep(0.05)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._hurry = self._stop.is_set()  # a second one does not wait
-        self._stop.set()
+        """Sets attributes alone: a lock here could be the one that is held where it interrupts."""
+        # A second Ctrl-C does not wait. Slurm says TERM twice and means it once.
+        self._hurry = self._hurry or (self._told and number == signal.SIGINT)
+        self._told = True
 
     def _pause(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
+        """Raises Stopped."""
+        until = time.monotonic() + seconds
+        while not self._told and (left := until - time.monotonic()) > 0:
+            time.sleep(min(LOOK_S, left))
+        if self._told:
             raise Stopped
 
     def _end(self, processes: Sequence[Process], grace_s: float) -> None:

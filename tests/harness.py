@@ -62,7 +62,9 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        path = self.folder / "summary.json"
+        assert path.exists(), f"exit code {self.code}\n{self.stdout}{self.stderr}"
+        found: dict[str, Any] = json.loads(path.read_text())
         return found
 
     @property

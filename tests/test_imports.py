@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"core", "results"},
     "accuracy": {"core", "dataset", "results", "backends"},
     "telemetry": {"core", "backends"},
-    "cluster": {"core"},
+    "cluster": {"core", "server"},
     "server": {"core"},
     "submission": {"results", "accuracy", "core"},
     "options": {"core", "backends"},

@@ -305,6 +305,20 @@ def test_waiting_for_the_lock_ends(site: Site) -> None:
     assert len(site.calls("import")) == 1
 
 
+def test_a_file_system_without_locks_costs_a_warning(site: Site) -> None:
+    """Lustre's default: flock ends with another code than where somebody has the lock."""
+    folder = site.folder / "bin"
+    folder.mkdir()
+    (folder / "flock").write_text(
+        "#!/bin/sh\necho 'flock: Function not implemented' >&2\nexit 71\n"
+    )
+    (folder / "flock").chmod(0o755)
+    done = site.run("--import_only", PATH=f"{folder}:{site.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (0, f"{site.squash}\n"), done.stderr
+    assert f"WARNING: the file system of {site.squash}.lock has no locks" in done.stderr
+    assert len(site.calls("import")) == 1 and not site.partials()
+
+
 def test_waiting_can_be_interrupted(site: Site) -> None:
     """A plain kill, which does not reach the program that waits."""
     first = site.held("import", "--import_only")

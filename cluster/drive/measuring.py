@@ -12,10 +12,10 @@ from pathlib import Path
 from cluster.chain import Measurement
 from cluster.drive.stop import Stop, say
 from cluster.plan import Plan
-from cluster.records import Measured, read_json
+from cluster.records import Measured, read_json, stamps
 
 LOOK_S = 0.5
-SAVE_S = 240.0  # for a run that was told to end: it waits for its engines, then writes
+SAVE_SHARE = 0.6  # of the warning time: the rest is for the servers' end
 
 
 def measure(
@@ -32,9 +32,9 @@ def measure(
     log, results = folder / "logs" / f"{one.name}.log", folder / one.folder
     words = one.again if one.again and results.exists() else one.words
     say(f"{one.name}: begins on {len(urls)} replicas, log {log}")
-    began, before = _now(), _stamp(results / one.summary)
+    began, read, before = _now(), stamps(plan, one), _stamp(results / one.summary)
     command = [plan.python, *words, "--server-url", ",".join(urls)]
-    code = _run(command, log, stop, watch)
+    code = _run(command, log, stop, SAVE_SHARE * plan.warn_s, watch)
     told = _stamp(results / one.summary) != before  # else what is there is an earlier run's
     verdict = _verdict(results / one.summary if told else None, code)
     say(f"{one.name}: {verdict} (exit code {code}), {results}")
@@ -46,13 +46,17 @@ def measure(
         folder=one.folder if told else "",
         replicas=tuple(urls),
         wanted=wanted,
+        system=plan.system,
+        files=read,
         began=began,
         ended=_now(),
         job=job,
     )
 
 
-def _run(words: Sequence[str], log: Path, stop: Stop, watch: Callable[[], None]) -> int:
+def _run(
+    words: Sequence[str], log: Path, stop: Stop, save_s: float, watch: Callable[[], None]
+) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         output.write(f"# {_now()} {shlex.join(words)}\n".encode())
@@ -64,18 +68,23 @@ def _run(words: Sequence[str], log: Path, stop: Stop, watch: Callable[[], None])
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    while child.poll() is None:
-        if stop.wait(LOOK_S):
-            return _end(child, stop)
-        watch()
-    return child.returncode
+    try:
+        while child.poll() is None:
+            if stop.wait(LOOK_S):
+                return _end(child, stop, save_s)
+            watch()
+        return child.returncode
+    finally:
+        if child.poll() is None:  # whatever went wrong here, it must not outlive its servers
+            child.kill()
+            child.wait()
 
 
-def _end(child: subprocess.Popen[bytes], stop: Stop) -> int:
+def _end(child: subprocess.Popen[bytes], stop: Stop, save_s: float) -> int:
     """TERM makes it save what there is; gives its exit code."""
     say(f"{stop.reason}: the run is told to end and to save what there is")
     child.send_signal(signal.SIGTERM)
-    limit = time.monotonic() + SAVE_S
+    limit = time.monotonic() + save_s
     while (code := child.poll()) is None:
         if stop.left_s(limit - time.monotonic()) <= 0:
             say("WARNING: it did not end in time and is killed")

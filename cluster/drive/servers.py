@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from cluster.drive.health import answering
+from cluster.drive.health import answering, faults
 from cluster.drive.steps import Step, end
 from cluster.drive.stop import Stop, say
 from cluster.plan import Plan, fill
@@ -20,6 +20,7 @@ from core.errors import RunError
 LOOK_S = 0.2
 PROGRESS_S = 30.0
 CHECK_LIMIT_S = 90.0
+PREPARING_NODES = 2  # of which one must be able to
 MARGIN_S = 60.0  # that a node may take beside its engines: a container, a slow file system
 
 
@@ -52,11 +53,14 @@ class Servers:
         """What each machine says of itself, kept; one that cannot say it is left out."""
         if self._plan.check:
             for step in self._on_each(self._plan.check, "doctor", self._nodes):
+                self._stop.pause(0)
                 if not step.lines:
                     self._leave_out(step.node, f"no command can be run there:{step.tail()}")
                     continue
                 path = step.log.with_name("doctor.json")
                 path.write_text("\n".join(step.lines) + "\n", encoding="utf-8")
+                for fault in faults("\n".join(step.lines)):
+                    say(f"WARNING: {step.node}: {fault}")
             self._nodes = [node for node in self._nodes if node not in self.left_out]
 
     def prepare(self) -> None:
@@ -64,12 +68,23 @@ class Servers:
         if not self._plan.prepare or not self._nodes:
             return
         say("preparing: importing the image, if it is not there")
-        step = self._start(self._plan.prepare, "prepare", self._nodes[0])
-        self._preparing.append(step)
+        for node in self._nodes[:PREPARING_NODES]:
+            if not (problem := self._prepare_on(node)):
+                return
+            say(f"WARNING: {problem}")
+        raise RunError("the image could not be imported: see the warnings above")
+
+    def _prepare_on(self, node: str) -> str:
+        """What went wrong; empty: nothing. Raises Stopped."""
+        limit = time.monotonic() + self._plan.ready_timeout_s
+        step = self._start(self._plan.prepare, "prepare", node)
+        self._preparing = [step]
         while (code := step.code()) is None:
             self._stop.pause(LOOK_S)
-        if code != 0:
-            raise RunError(f"preparing on {step.node} ended with exit code {code}:{step.tail()}")
+            if time.monotonic() > limit:
+                self._end([step])
+                return f"preparing on {node} took over {self._plan.ready_timeout_s} s:{step.tail()}"
+        return "" if code == 0 else f"preparing on {node} ended with exit code {code}:{step.tail()}"
 
     def start(self, again: bool) -> None:
         """again: the job was requeued, and what it left on a lost node may still be there."""
@@ -88,6 +103,7 @@ class Servers:
         patience: float | None = None  # until when the last ones are waited for
         while pending := [node for node in self._steps if self._pending(node)]:
             self._stop.pause(LOOK_S)
+            self.watch()
             now = time.monotonic()
             if self.count >= self._plan.min_replicas and patience is None:
                 patience = now + self._plan.patience_s
@@ -108,7 +124,7 @@ class Servers:
         """The replicas that answer now. Raises RunError where too few do."""
         self.watch()
         urls = [url for found in self._urls.values() for url in found]
-        for url, reason in answering(urls).items():
+        for url, reason in answering(self._plan.system["engine"], urls).items():
             say(f"WARNING: {url} is left out: {reason}")
             self.left_out[url] = reason
             for found in self._urls.values():
@@ -177,9 +193,11 @@ class Servers:
 
     def _on_each(self, words: Sequence[str], name: str, nodes: Sequence[str]) -> list[Step]:
         """The same on several nodes at once; done when all have ended, or the limit is over."""
-        limit = time.monotonic() + self._stop.left_s(CHECK_LIMIT_S)
+        limit = time.monotonic() + CHECK_LIMIT_S
         steps = [self._start(words, name, node) for node in nodes]
-        while time.monotonic() < limit and any(step.code() is None for step in steps):
+        while any(step.code() is None for step in steps):
+            if self._stop.left_s(limit - time.monotonic()) <= 0:
+                break
             time.sleep(LOOK_S)
         end(steps, self._job, 0)
         return steps

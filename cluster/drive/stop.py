@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from types import FrameType, TracebackType
 
+LOOK_S = 0.1
 OURS = 0.8  # of the time until KILL: the rest is for the job's last words
 REASONS = {
     signal.SIGUSR1: "the time limit is near",
@@ -30,7 +30,7 @@ class Stop:
     """Use with `with`: signals become a reason that who waits here learns of."""
 
     def __init__(self, kill_wait_s: float) -> None:
-        self._event, self._kill_wait_s = threading.Event(), kill_wait_s
+        self._kill_wait_s = kill_wait_s
         self.reason: str | None = None
         self.killed_at: float | None = None  # from when on Slurm kills what is left; monotonic
 
@@ -48,18 +48,21 @@ class Stop:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Sets attributes alone: a lock here could be the one that is held where it interrupts."""
         if number == signal.SIGTERM and self.killed_at is None:
             self.killed_at = time.monotonic() + OURS * self._kill_wait_s
         self.reason = self.reason or REASONS[signal.Signals(number)]
-        self._event.set()
 
     def wait(self, seconds: float) -> bool:
         """Whether the job is to end; waits up to `seconds` for it."""
-        return self._event.wait(seconds)
+        until = time.monotonic() + seconds
+        while self.reason is None and (left := until - time.monotonic()) > 0:
+            time.sleep(min(LOOK_S, left))
+        return self.reason is not None
 
     def pause(self, seconds: float) -> None:
         """Raises Stopped."""
-        if self._event.wait(seconds):
+        if self.wait(seconds):
             raise Stopped(self.reason)
 
     def left_s(self, wanted_s: float) -> float:

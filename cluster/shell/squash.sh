@@ -27,14 +27,21 @@ locked() {
     { mkdir -p -- "${lock%/*}" && { [[ -e $lock ]] || : >>"$lock"; }; } || die 3 "$lock cannot be written" \
         'remedy: --squash_dir with a folder that can, or ENROOT_DATA_PATH for sandboxes'
     if [[ -w $lock ]]; then exec {fd}>>"$lock"; else exec {fd}<"$lock"; fi # another user's
-    if ! flock -n "$fd"; then
-        say "waiting for another run that holds $lock (--lock_timeout $lock_timeout seconds)"
-        flock -w "$lock_timeout" "$fd" &
-        wait $! || die 3 "$lock is still held after $lock_timeout seconds" \
-            'remedy: look for the other run, or a longer --lock_timeout'
-    fi
+    flock -n "$fd" || held "$lock" "$fd" $?
     "$@"
     exec {fd}>&- # enroot start must not hold it as long as the container lives
+}
+
+# held LOCK FD CODE: flock says 1 where another one has it, and others where the file system has no
+# locks (Lustre by default): then two may import at once, each into a file of its own.
+held() {
+    if [[ $3 != 1 ]]; then
+        say "WARNING: the file system of $1 has no locks: another run may do the same work" && return
+    fi
+    say "waiting for another run that holds $1 (--lock_timeout $lock_timeout seconds)"
+    flock -w "$lock_timeout" "$2" &
+    wait $! || die 3 "$1 is still held after $lock_timeout seconds" \
+        'remedy: look for the other run, or a longer --lock_timeout'
 }
 
 # In the background, as bash runs no trap while it waits for a program in the foreground. Its output

@@ -8,6 +8,10 @@ from typing import Any
 import yaml
 
 from cluster.chain import Measurement
+from cluster.job import read_job
+from cluster.plan import Plan
+from cluster.planning import make_plan
+from cluster.site import read_site
 
 SITE: dict[str, Any] = {"name": "s", "gpus": {"platform": "rocm"}}
 JOB: dict[str, Any] = {
@@ -47,3 +51,10 @@ def measurement(name: str = "offline-performance", **changed: Any) -> Measuremen
         "needs": (),
     }
     return Measurement(**fields | changed)
+
+
+def plan(folder: Path, site: object = None, servers: object = None, **changed: object) -> Plan:
+    """Of a job that makes its whole chain; site: changes of the site's file."""
+    assert site is None or isinstance(site, dict)
+    job = read_job(job_file(folder, servers, **changed))
+    return make_plan(read_site(site_file(folder, **(site or {}))), job, job.chain)

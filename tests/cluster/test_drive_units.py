@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import signal
 import socket
@@ -18,15 +19,16 @@ from pathlib import Path
 import pytest
 
 from cluster.drive import health, steps
-from cluster.drive.health import answering
+from cluster.drive.health import answering, faults
 from cluster.drive.steps import Step, end
 from cluster.drive.stop import REASONS, Stop, Stopped
 from cluster.job import read_job
 from cluster.plan import Plan, fill
-from cluster.script import make_plan
+from cluster.planning import make_plan
 from cluster.site import read_site
 from tests.cluster.inputs import job_file, site_file
 from tests.harness import ROOT
+from tests.server.servers import stopped_at_once
 
 WAITS = """
 import sys
@@ -90,6 +92,23 @@ def test_what_slurm_leaves_of_the_time() -> None:
         assert stop.left_s(3) == 3 and 3 < stop.left_s(60) <= 5
         stop.killed_at = time.monotonic() - 1
         assert stop.left_s(3) == 0
+
+
+LOOPS = """
+import sys
+from cluster.drive.stop import Stop
+with Stop(1000) as stop:
+    print("ready", flush=True)
+    while not stop.wait(0.01):
+        pass
+    sys.stdin.read()  # the second one may still be on its way
+    print(stop.reason)
+"""
+
+
+def test_two_signals_at_once_never_hang() -> None:
+    """As Slurm sends them; a handler that waits for a lock can interrupt its own holder."""
+    stopped_at_once(LOOPS, REASONS[signal.SIGTERM])
 
 
 def step(folder: Path, text: str, name: str = "serve-n1") -> Step:
@@ -193,11 +212,20 @@ def test_a_step_that_slurm_does_not_know_is_killed(
 
 class Replica(http.server.BaseHTTPRequestHandler):
     answers: tuple[int, ...] = ()  # one after another, the last for ever
+    tokens = 2
     asked: list[str]
 
-    def do_GET(self) -> None:
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
         type(self).asked.append(self.path)
         self.send_response(self.answers[min(len(self.asked), len(self.answers)) - 1])
+        self.end_headers()
+        self.wfile.write(b'{"usage": {"completion_tokens": %d}}' % self.tokens)
+
+    def do_GET(self) -> None:
+        """A health page, which nobody should ask for: it is well after an engine has hung, too."""
+        type(self).asked.append(self.path)
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -205,9 +233,9 @@ class Replica(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def replica(*answers: int) -> Iterator[tuple[str, list[str]]]:
+def replica(*answers: int, tokens: int = 2) -> Iterator[tuple[str, list[str]]]:
     """Its URL, and what it was asked."""
-    kind = type("Kind", (Replica,), {"answers": answers, "asked": []})
+    kind = type("Kind", (Replica,), {"answers": answers, "asked": [], "tokens": tokens})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -218,24 +246,44 @@ def replica(*answers: int) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-def test_which_replicas_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_replicas_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "LIMIT_S", 0.3)
+    monkeypatch.setattr(health, "PAUSE_S", 0.01)
+    path = "/v1/completions"
     with (
         replica(200) as (well, asked),
         replica(503) as (ill, of_ill),
         replica(503, 200) as (slow, _),
+        replica(200, tokens=0) as (empty, _),
         socket.create_server(("127.0.0.1", 0)) as silent,  # takes the call and says nothing
     ):
         with socket.create_server(("127.0.0.1", 0)) as gone:
             refused = f"http://127.0.0.1:{gone.getsockname()[1]}"
         mute = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        found = answering([ill, well, refused, slow, mute])
-        assert list(found) == [ill, refused, mute]
-        assert found[ill] == "HTTP 503 to /health"
-        assert found[refused].startswith("ConnectionRefusedError")
+        began = time.monotonic()
+        found = answering("vllm", [ill, well, refused, slow, mute, empty])
+        assert time.monotonic() - began < 20
+        assert list(found) == [ill, refused, mute, empty]
+        assert found[ill].startswith(f"HTTP 503 to {path}")
+        assert found[refused] == "connection refused"
         assert found[mute].startswith("TimeoutError")
-        assert asked == ["/health"] and of_ill == ["/health"] * 2
-    assert answering([]) == {}
+        assert found[empty].startswith(f"HTTP 200 to {path}")
+        assert asked == [path] and of_ill == [path] * 2
+    with replica(404) as (other, asked):
+        assert "HTTP 404 to /generate" in answering("sglang", [other])[other]
+    assert answering("vllm", []) == {}
+
+
+def test_what_a_nodes_doctor_has_found() -> None:
+    rows = [("FAIL", "GPUs", "x"), ("WARN", "GPUs", "y"), ("FAIL", "engine", "z")]
+    found = [
+        {"level": level, "group": group, "what": what, "value": "bad"}
+        for level, group, what in rows
+    ]
+    assert faults(json.dumps({"findings": found})) == ["x: bad"]
+    assert faults(json.dumps({"findings": []})) == []
+    for text in ("", "{", "[]", "{}", '{"findings": 3}', '{"findings": [3]}', '{"findings": [{}]}'):
+        assert faults(text) == ["the doctor's answer cannot be read"], text
 
 
 def some_plan(folder: Path) -> Plan:
@@ -256,6 +304,19 @@ def test_what_a_node_is_told(tmp_path: Path) -> None:
         assert f"{plan.folder}/nodes/{node}" in words
         assert not any("{" in word for word in words)
     assert "--min-replicas" not in words  # all that are not excluded must come up
+
+
+@pytest.mark.parametrize(
+    ("minimum", "of_n1", "of_n2"), [(13, 7, 5), (12, 6, 4), (9, 3, 1), (8, 2, 1), (1, 1, 1)]
+)
+def test_how_many_a_node_may_miss(tmp_path: Path, minimum: int, of_n1: int, of_n2: int) -> None:
+    """No more than all nodes together, of the 14 that are not excluded; one is the least."""
+    found = replace(some_plan(tmp_path), min_replicas=minimum, patience_s=7)
+    assert found.wanted == 14
+    for node, least in {"n1": of_n1, "n2": of_n2}.items():
+        words = found.serve_on(node, "77")
+        at = words.index("--min-replicas")
+        assert words[at : at + 5] == ("--min-replicas", str(least), "--patience", "7", "--host")
 
 
 def test_braces_of_other_kinds_stay(tmp_path: Path) -> None:

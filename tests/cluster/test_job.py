@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cluster.job import MODEL, Job, Servers, read_job, seconds
-from cluster.script import make_plan, render
+from cluster.planning import make_plan
+from cluster.script import render
 from cluster.site import read_site
 from core.errors import ConfigError
 from tests.cluster.inputs import job_file, site_file, written

@@ -21,10 +21,11 @@ from unittest import mock
 import pytest
 import yaml
 
-from cluster import script
+from cluster import planning
 from cluster.job import read_job
 from cluster.plan import Plan, read_plan
-from cluster.script import make_plan, render
+from cluster.planning import make_plan
+from cluster.script import render
 from cluster.site import read_site
 from core.errors import ConfigError
 from tests.cluster.inputs import job_file, site_file
@@ -76,7 +77,7 @@ def rendered(case: str) -> dict[str, str]:
         content |= {"results": "/SHARED/results"} | changed
         asked = Path(folder) / "job.yaml"
         asked.write_text(yaml.safe_dump(content))
-        with mock.patch.object(script, "HARNESS", HARNESS):
+        with mock.patch.object(planning, "HARNESS", HARNESS):
             found = render(read_site(path), read_job(asked))
     names = [case] if len(found) == 1 else [f"{case}.{one.name}" for one in found]
     return {name: one.text for name, one in zip(names, found, strict=True)}
@@ -134,7 +135,7 @@ def test_a_plan_is_read_as_it_was_meant(case: str) -> None:
     if isinstance(site, str) and "jobs" not in case and "exclude" not in case:
         of_site, of_job = read_site(EXAMPLES / f"{site}.yaml"), read_job(EXAMPLES / f"{job}.yaml")
         of_job = replace(of_job, folder=Path("/SHARED/results") / of_job.name)
-        with mock.patch.object(script, "HARNESS", HARNESS):
+        with mock.patch.object(planning, "HARNESS", HARNESS):
             assert plan == make_plan(of_site, of_job, of_job.chain)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from cluster import images
 from cluster.job import read_job
-from cluster.script import make_plan, render
+from cluster.planning import make_plan
+from cluster.script import render
 from cluster.site import PYXIS_FLAGS, Container, Gpus, Site, read_site
 from core.errors import ConfigError
 from tests.cluster.inputs import job_file, site_file, written
@@ -203,21 +204,30 @@ def test_what_a_container_is_told(tmp_path: Path, style: str) -> None:
     """Whichever way: the image, what it sees, which variables it gets; never their values."""
     (tmp_path / "model").mkdir()
     container = {"style": style, "image": "img:1", "mounts": ["/m:/n:ro"], "environment": ["EXTRA"]}
-    site = read_site(site_file(tmp_path, container=container, environment={"A": "value-of-a"}))
+    site = read_site(
+        site_file(tmp_path, container=container, environment={"OF_SITE": "value-of-a"})
+    )
     servers = {"engine": "vllm", "model": "./model", "min_replicas": 1}
     job = read_job(job_file(tmp_path, servers, environment={"B": "value-of-b"}))
     plan = make_plan(site, job, job.chain)
     words = shlex.join(plan.serve)
     model = tmp_path.resolve() / "model"
     assert f"--model_path {model}" in words and "value-of" not in plan.to_json()
-    told = (f"{job.folder}:{job.folder}", f"{model}:{model}:ro", "/m:/n:ro", "img:1", "EXTRA", "A")
+    told = (
+        f"{job.folder}:{job.folder}",
+        f"{model}:{model}:ro",
+        "/m:/n:ro",
+        "img:1",
+        "EXTRA",
+        "OF_SITE",
+    )
     for text in told:
         assert (text in words) == (style != "none"), text
     before, _, _ = words.partition("run_server.sh")
     assert ("img:1" in before) == (style in ("pyxis", "enroot"))
     assert bool(plan.clean) == (style in ("docker", "podman"))
     export = [line for line in render(site, job)[0].text.splitlines() if line.startswith("export")]
-    assert export == ["export A=value-of-a", "export B=value-of-b"]
+    assert export == ["export OF_SITE=value-of-a", "export B=value-of-b"]
 
 
 def test_an_image_is_imported_once_where_all_nodes_find_it(tmp_path: Path) -> None:
@@ -290,3 +300,18 @@ def test_which_image_a_gpu_gets(
     with pytest.raises(ConfigError) as raised:
         render(site, job)
     assert image in str(raised.value)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_container_that_sees_all_gpus_needs_the_node_for_itself(
+    tmp_path: Path, style: str
+) -> None:
+    changed = {"exclusive": False, "cpus_per_node": 8, "container": {"style": style, "image": "x"}}
+    path = site_file(tmp_path, **changed)
+    if style not in ("docker", "podman"):
+        assert not read_site(path).exclusive
+        return
+    with pytest.raises(ConfigError, match="set exclusive: true, or use enroot") as raised:
+        read_site(path)
+    assert str(raised.value).startswith(f"{path}: container: style: {style} sees every GPU")
+    assert read_site(site_file(tmp_path, **changed | {"exclusive": True})).exclusive

@@ -8,7 +8,7 @@ import os
 import re
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,11 @@ from cluster import collect, status, submit
 from cluster import slurm as slurm_commands
 from cluster.__main__ import main as cluster_main
 from cluster.job import read_job
-from cluster.records import Measured, is_done, read_json, store, write_json
+from cluster.plan import Plan
+from cluster.records import Measured, is_done, read_json, stamps, store, write_json
 from cluster.script import render
 from cluster.site import read_site
+from core.errors import RunError
 from tests.cluster.inputs import job_file, measurement, site_file
 
 HEADS = ["measurement", "replicas", "tokens/s", "about the mean", "stragglers", "verdict"]
@@ -106,11 +108,17 @@ class User:
     def scripts(self) -> list[str]:
         return [one.text for one in render(read_site(self.site), read_job(self.job))]
 
+    def plan(self) -> Plan:
+        return render(read_site(self.site), read_job(self.job))[0].plan
+
+    def planned(self) -> None:
+        """As submit leaves it."""
+        write_json(self.results / "plan.json", asdict(self.plan()))
+
     def passes(self, name: str, **changed: object) -> Measured:
         """As if that measurement had been made; its record."""
-        one = next(one for one in read_job(self.job).chain if one.name == name)
-        words = tuple(word.replace("{folder}", str(self.results)) for word in one.words)
-        one = replace(one, words=words)
+        plan = self.plan()
+        one = next(one for one in plan.measurements if one.name == name)
         summary = {
             "tokens_per_s": 12345.67,
             "verdict": "VALID",
@@ -131,13 +139,16 @@ class User:
             folder=one.folder,
             replicas=("http://n1:30000", "http://n2:30000"),
             wanted=3,
+            system=plan.system,
+            files=stamps(plan, one),
             began="2026-01-01T00:00:00+0000",
             ended=f"2026-01-01T0{NAMES.index(name)}:00:00+0000",
             job="101",
         )
         done = replace(done, **changed)  # type: ignore[arg-type]
         store(self.results, done)
-        assert is_done(self.results, one) == done.passed
+        same = (done.system, done.words) == (plan.system, one.words)
+        assert is_done(self.results, plan, one) == (done.passed and same)
         return done
 
 
@@ -176,7 +187,7 @@ def test_a_job_is_submitted(user: User, slurm: Slurm) -> None:
     (noted,) = read_json(user.results / "jobs.json")
     assert (noted["id"], noted["script"]) == ("101", "job.sbatch") and noted["submitted"]
     names = {file.name for file in user.results.iterdir()}
-    assert names == {"job.sbatch", "site.yaml", "job.yaml", "jobs.json"}
+    assert names == {"job.sbatch", "site.yaml", "job.yaml", "jobs.json", "plan.json"}
 
 
 def test_the_job_of_another_cluster_has_its_number(user: User, slurm: Slurm) -> None:
@@ -516,7 +527,7 @@ def test_a_disk_that_is_full_costs_the_file_alone(user: User) -> None:
 def test_a_sweep_has_no_rate_of_its_own(tmp_path: Path) -> None:
     one = measurement("sweep", folder="sweep", summary="sweep.json")
     write_json(tmp_path / "sweep" / "sweep.json", {"tokens_per_s": 5})
-    done = Measured(one.name, one.words, 0, "PASSED", "sweep", ("x",), 1, "a", "b", "7")
+    done = Measured(one.name, one.words, 0, "PASSED", "sweep", ("x",), 1, {}, {}, "a", "b", "7")
     store(tmp_path, done)
     line = collect.collect(tmp_path).splitlines()[1]
     assert line.split() == ["sweep", "1", "of", "1", "-", "-", "-", "PASSED"]
@@ -526,3 +537,93 @@ def test_an_earlier_runs_figures_are_not_this_ones(user: User) -> None:
     user.passes("offline-accuracy", folder="", exit_code=3, verdict="FAILED")
     _, out, _ = user.calls(collect.main, str(user.results))
     assert "12,345.7" not in out and "FAILED" in out
+
+
+def shown(user: User) -> tuple[int, dict[str, str]]:
+    """collect's exit code, and each measurement's verdict in its table."""
+    code, out, errors = user.calls(collect.main, str(user.results))
+    assert errors == ""
+    rows = [re.split(" {2,}", line) for line in out.splitlines()[1:-1]]
+    return code, {row[0]: row[-1] for row in rows}
+
+
+def test_a_measurement_that_is_missing(user: User) -> None:
+    user.planned()
+    assert shown(user) == (1, dict.fromkeys(NAMES, "not measured"))
+    for name in NAMES[:0:-1]:
+        user.passes(name)
+    assert shown(user) == (1, {NAMES[0]: "not measured", NAMES[1]: "VALID", NAMES[2]: "VALID"})
+    rows = read_json(user.results / "results.json")
+    assert [row["passed"] for row in rows] == [False, True, True]
+    user.passes(NAMES[0])
+    assert shown(user) == (0, dict.fromkeys(NAMES, "VALID"))
+
+
+def test_what_was_measured_with_other_settings(user: User) -> None:
+    """It is told, and is nothing that has passed; what failed has a verdict of its own."""
+    for name in NAMES:
+        user.passes(name)
+    user.planned()
+    user.passes(NAMES[0], system=user.plan().system | {"engine": "vllm"})
+    user.passes(NAMES[2], words=("run_mlperf.py",), exit_code=1, verdict="INVALID")
+    verdicts = dict(zip(NAMES, ("VALID, of other settings", "VALID", "INVALID"), strict=True))
+    assert shown(user) == (1, verdicts)
+    rows = read_json(user.results / "results.json")
+    assert [(row["passed"], row["tokens_per_s"]) for row in rows] == [
+        (False, 12345.67),
+        (True, 12345.67),
+        (False, 12345.67),
+    ]
+
+
+def test_what_an_earlier_chain_has_measured(user: User) -> None:
+    """Comes behind the last one's."""
+    for name in NAMES:
+        user.passes(name)
+    user.job = job_file(user.job.parent, measure=MEASURE[1:], results=str(user.results.parent))
+    user.planned()
+    code, verdicts = shown(user)
+    assert (code, list(verdicts)) == (0, [NAMES[1], NAMES[2], NAMES[0]])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "j"}'])
+def test_a_plan_that_cannot_be_read(user: User, text: str) -> None:
+    user.passes(NAMES[0])
+    (user.results / "plan.json").write_text(text)
+    assert shown(user) == (0, {NAMES[0]: "VALID"})
+
+
+@pytest.mark.parametrize("text", ["{", "3", "null", "{}", '{"id": 1}', "[3, null]", '[{"x": 1}]'])
+def test_a_list_of_jobs_that_was_damaged(user: User, slurm: Slurm, text: str) -> None:
+    user.results.mkdir(parents=True)
+    (user.results / "jobs.json").write_text(text)
+    code, out, errors = user.calls(status.main, str(user.results))
+    assert (code, out) == (2, "") and "is no folder of a job that was submitted" in errors
+    code, out, _ = user.submits()
+    assert code == 0 and out.startswith("job: job 101\n")
+    code, out, _ = user.calls(status.main, str(user.results))
+    assert code == 0 and out.startswith("job 101: ")
+    slurm.answers("queue", "RUNNING\n")
+    assert user.submits()[0] == 2
+
+
+def test_a_queue_that_is_silent_for_a_while(
+    user: User, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Does not end --wait; one that stays silent does."""
+    answers: list[bool | None] = [None, True, None, None, False]  # the last for ever
+
+    def is_in_queue(job_id: str) -> bool:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is None:
+            raise RunError("squeue: unreachable")
+        return answer
+
+    monkeypatch.setattr(submit, "is_in_queue", is_in_queue)
+    monkeypatch.setattr(submit, "LOOK_S", 0.01)
+    code, _, errors = user.submits("--wait")
+    assert (code, errors, answers) == (1, "", [False])
+    answers += [True, None]
+    monkeypatch.setattr(submit, "SILENCE_S", 0.05)
+    code, _, errors = user.submits("--wait")
+    assert code == 4 and errors == "error: squeue: unreachable\n"

@@ -93,6 +93,33 @@ def environ() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
+def stopped_at_once(script: str, said: str, count: int = 20) -> None:
+    """So many Python programs that say they are ready get TERM twice in a row; none may hang."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    try:
+        for process in started:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+        for process in started:
+            os.kill(process.pid, signal.SIGTERM)
+            os.kill(process.pid, signal.SIGTERM)
+        for process in started:
+            out, _ = process.communicate(timeout=LIMIT_S)
+            assert (process.returncode, out) == (0, f"{said}\n")
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
 def free_ports(count: int = 2) -> int:
     """The first, an even one, of so many in a row that nobody listens on."""
     for first in range(23000 + os.getpid() % 1000 * 8, 60000, 2):

@@ -7,11 +7,15 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from server.fleet import Fleet
+from server.options import parse_args
 from server.ready import generate
-from tests.server.servers import server, wait_for
+from tests.server.servers import server, stopped_at_once, wait_for
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
@@ -102,3 +106,39 @@ def test_an_earlier_log_is_moved_aside(tmp_path: Path) -> None:
         assert started.urls()
         logs = {file.read_text() for file in (tmp_path / "logs").glob("replica-0.2*.log")}
         assert logs == {"of yesterday\n"}
+
+
+FLEET = """
+import sys
+from types import SimpleNamespace
+from server.fleet import Fleet, Stopped
+from server.options import parse_args
+with Fleet(SimpleNamespace(replicas=()), parse_args([]), {}) as fleet:
+    print("ready", flush=True)
+    try:
+        while True:
+            fleet._pause(0.01)
+    except Stopped:
+        sys.stdin.read()
+        print(fleet._hurry)
+"""
+
+
+def test_slurms_two_signals_at_once_neither_hang_nor_hurry() -> None:
+    stopped_at_once(FLEET, "False")
+
+
+def test_only_a_second_ctrl_c_hurries() -> None:
+    plan: Any = SimpleNamespace(replicas=())
+    for numbers, hurries in {
+        (signal.SIGINT,): False,
+        (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP): False,
+        (signal.SIGINT, signal.SIGTERM): False,
+        (signal.SIGINT, signal.SIGINT): True,
+        (signal.SIGTERM, signal.SIGINT): True,
+        (signal.SIGINT, signal.SIGINT, signal.SIGTERM): True,
+    }.items():
+        fleet = Fleet(plan, parse_args([]), {})
+        for number in numbers:
+            fleet._on_signal(number, None)
+        assert fleet._hurry == hurries, numbers

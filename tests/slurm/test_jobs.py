@@ -19,19 +19,28 @@ def jobs(slurm: MiniSlurm, tmp_path: Path) -> Jobs:
 
 
 def test_sixty_four_replicas_on_four_nodes(jobs: Jobs) -> None:
-    dataset = write_dataset(jobs.folder / "data.parquet", n=3200)
-    conf = write_conf(jobs.folder / "user.conf", *OFFLINE_CONF, *server_conf(320, 5))
+    dataset = write_dataset(jobs.folder / "data.parquet", n=6400)
+    conf = write_conf(jobs.folder / "user.conf", *OFFLINE_CONF, *server_conf(320, 10))
     job_id = jobs.submit(
         nodes=4,
         check_nodes="true",
         servers={
             "replicas_per_node": 16,
-            "engine_flags": ["--osl", "16", "--ttft-ms", "20", "--itl-ms", "5"],
+            "engine_flags": [
+                "--osl",
+                "16",
+                "--ttft-ms",
+                "20",
+                "--itl-ms",
+                "5",
+                "--max-running",
+                "4",
+            ],
         },
         datasets={"performance": str(dataset)},
         user_conf=str(conf),
         measure=[
-            {"scenario": "offline", "flags": ["--max-concurrency", "3200"]},
+            {"scenario": "offline"},
             {"scenario": "server"},
         ],
     )
@@ -43,6 +52,8 @@ def test_sixty_four_replicas_on_four_nodes(jobs: Jobs) -> None:
         summary = jobs.summary(f"{scenario}/performance")
         assert summary["verdict"].partition(",")[0] == "UNOFFICIAL"
         assert not summary["failures"]
+        # The mark itself is left to bench/: it follows lateness, which this machine's load decides.
+        assert all(one["mean_busy"] < 0.8 for one in summary["headroom"]["processes"])
         tokens = [share["tokens"] for share in summary["replicas"]]
         mean = sum(tokens) / len(tokens)
         assert len(tokens) == 64

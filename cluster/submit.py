@@ -135,7 +135,7 @@ def _submit(
     sys.stdout.flush()
     if not wait:
         return 0
-    for job_id in ids.values():
+    for job_id in dict.fromkeys(ids.values()):
         _wait(job_id)
     return 1 if any(_left(job, script) for script in scripts) else 0
 

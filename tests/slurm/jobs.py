@@ -82,7 +82,7 @@ class Jobs:
         file = self.results / folder / "queries.bin"
         until(lambda: file.exists() and file.stat().st_size > 0, limit_s, f"answers in {file}")
 
-    def end(self, job_id: str, *states: str, limit_s: float = 90) -> dict[str, str]:
+    def end(self, job_id: str, *states: str, limit_s: float = 180) -> dict[str, str]:
         """The job at its end, which has left no process on any node of its own."""
         job = self.slurm.wait(job_id, *states, limit_s=limit_s)
         until(lambda: not self.left(), 15, "no process left on the nodes")

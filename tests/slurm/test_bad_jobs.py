@@ -18,6 +18,7 @@ from tests.slurm.jobs import Jobs
 from tests.slurm.mini import MiniSlurm, until
 
 SLOW = {"engine_flags": ["--osl", "40", "--ttft-ms", "20", "--itl-ms", "20"]}
+pytestmark = pytest.mark.timeout(300)
 LONG_S = 40.0  # of a run that is to be ended
 
 
@@ -49,11 +50,14 @@ def sick(folder: Path, *cases: str) -> dict[str, str]:
 def limited(
     slurm: MiniSlurm, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Jobs, str]]:
-    """A job that runs into its time limit while the other tests go on: Slurm looks each 30 s only."""
+    """A job that runs into its time limit while the other tests go on.
+
+    Slurm looks every 30 s and warns up to 30 s early: here between 60 and 90 s after the start.
+    """
     jobs = Jobs(slurm, tmp_path_factory.mktemp("limited"))
     job_id = jobs.submit(
-        time="00:01:00",
-        warn_s=59,
+        time="00:02:00",
+        warn_s=30,
         servers=SLOW,
         measure=[{"scenario": "offline"}, {"scenario": "server"}],
         **runs(jobs.folder, 300),

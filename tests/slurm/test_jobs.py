@@ -12,6 +12,8 @@ from tests.harness import OFFLINE_CONF, server_conf, write_conf, write_dataset
 from tests.slurm.jobs import Jobs
 from tests.slurm.mini import MiniSlurm
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def jobs(slurm: MiniSlurm, tmp_path: Path) -> Jobs:
@@ -19,23 +21,15 @@ def jobs(slurm: MiniSlurm, tmp_path: Path) -> Jobs:
 
 
 def test_sixty_four_replicas_on_four_nodes(jobs: Jobs) -> None:
-    dataset = write_dataset(jobs.folder / "data.parquet", n=6400)
-    conf = write_conf(jobs.folder / "user.conf", *OFFLINE_CONF, *server_conf(320, 10))
+    dataset = write_dataset(jobs.folder / "data.parquet", n=6396)
+    offline = ("*.Offline.min_duration = 0", "*.Offline.min_query_count = 12792")  # 200 a replica
+    conf = write_conf(jobs.folder / "user.conf", *offline, *server_conf(320, 10))
     job_id = jobs.submit(
         nodes=4,
         check_nodes="true",
         servers={
             "replicas_per_node": 16,
-            "engine_flags": [
-                "--osl",
-                "16",
-                "--ttft-ms",
-                "20",
-                "--itl-ms",
-                "5",
-                "--max-running",
-                "4",
-            ],
+            "engine_flags": "--osl 16 --ttft-ms 20 --itl-ms 5 --max-running 4".split(),
         },
         datasets={"performance": str(dataset)},
         user_conf=str(conf),

@@ -29,7 +29,16 @@ def test_sixty_four_replicas_on_four_nodes(jobs: Jobs) -> None:
         check_nodes="true",
         servers={
             "replicas_per_node": 16,
-            "engine_flags": "--osl 16 --ttft-ms 20 --itl-ms 5 --max-running 4".split(),
+            "engine_flags": [
+                "--osl",
+                "16",
+                "--ttft-ms",
+                "20",
+                "--itl-ms",
+                "5",
+                "--max-running",
+                "4",
+            ],
         },
         datasets={"performance": str(dataset)},
         user_conf=str(conf),

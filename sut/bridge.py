@@ -20,7 +20,7 @@ import mlperf_loadgen as lg
 
 from client.gaps import GapCounter
 from client.pool import ClientPool
-from client.process import Batch, Failure, fail_queries
+from client.process import Batch, Failure
 from core.outcome import Outcome
 from core.rules import MIN_ANSWER_TOKENS
 from sut.schedule import Schedule
@@ -39,7 +39,7 @@ class Bridge:
         self._start_ns = 0
         # Deques, because appending and popping from two threads needs no lock.
         self._records: deque[bytes] = deque()
-        self._orphans: deque[tuple[int, int, int]] = deque()  # queries that no worker gets
+        self._orphans: deque[int] = deque()  # ids of queries that LoadGen issues after the end
         self._cancelled = False
         self._stop = threading.Event()
         self._nothing = ctypes.create_string_buffer(8)  # what a failed query's empty data points at
@@ -58,13 +58,13 @@ class Bridge:
         """LoadGen's issue callback."""
         try:
             ids = [sample.id for sample in samples]
+            if self._cancelled:  # the run is over and LoadGen does not know: not a part of it
+                self._orphans.extend(ids)
+                return
             indexes = [sample.index for sample in samples]
             due_ns = self._due_ns()
             self.issued += len(ids)
-            if self._cancelled:
-                self._orphan(ids, indexes, due_ns)
-            else:
-                self._pool.submit(ids, indexes, due_ns)
+            self._pool.submit(ids, indexes, due_ns)
         except BaseException:  # noqa: BLE001 - nothing may leave a LoadGen callback
             self.crash = traceback.format_exc()
 
@@ -78,9 +78,6 @@ class Bridge:
             return self._start_ns
         return self._start_ns + self._schedule.due_ns(self.issued)
 
-    def _orphan(self, ids: list[int], indexes: list[int], due_ns: int) -> None:
-        self._orphans.extend((i, index, due_ns) for i, index in zip(ids, indexes, strict=True))
-
     # The completion thread ------------------------------------------------------------------------
 
     def _complete(self) -> None:
@@ -89,9 +86,7 @@ class Bridge:
                 for batch in self._pool.receive(0.05):
                     self._turn(batch)
                 if self._orphans:
-                    reason = "issued after the interrupt"
-                    left = _take_all(self._orphans)
-                    self._turn(fail_queries(left, Outcome.CANCELLED, reason, set()))
+                    self._dismiss(_take_all(self._orphans))
         except BaseException:  # noqa: BLE001 - the main thread reports it and ends the run
             self.crash = traceback.format_exc()
 
@@ -121,6 +116,13 @@ class Bridge:
             lg.QuerySamplesComplete(finals)
             self.done += len(finals)
 
+    def _dismiss(self, ids: Sequence[int]) -> None:
+        """Complete queries that are no part of the run, so that LoadGen can end."""
+        nothing, response = ctypes.addressof(self._nothing), lg.QuerySampleResponse
+        if self._schedule is not None:
+            lg.FirstTokenComplete([response(i, nothing, 0, 1) for i in ids])
+        lg.QuerySamplesComplete([response(i, nothing, 0, MIN_ANSWER_TOKENS) for i in ids])
+
     def _note(self, failure: Failure) -> None:
         outcome = Outcome(failure.outcome)
         self.failures[outcome] += 1
@@ -139,7 +141,7 @@ class Bridge:
         self._thread.join()
 
     def cancel(self) -> None:
-        """End every open query, and every one that LoadGen still issues, with CANCELLED."""
+        """End every open query with CANCELLED; what LoadGen still issues is dismissed, uncounted."""
         self._cancelled = True
         self._pool.cancel()
 

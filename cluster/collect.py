@@ -37,14 +37,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         if not args.folder.is_dir():
             raise ConfigError(f"{args.folder}: is no folder of a job")
-        sys.stdout.write(collect(args.folder))
+        rows = rows_of(args.folder)
+        sys.stdout.write(_told(args.folder, rows))
         if args.archive is not None:
             pack(args.folder, args.archive)
             sys.stdout.write(f"packed into {args.archive}\n")
     except HarnessError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    rows = rows_of(args.folder)
     return 0 if rows and all(row["passed"] for row in rows) else 1
 
 
@@ -86,7 +86,10 @@ def _row_of(folder: Path, one: Measured) -> dict[str, Any]:
 
 def collect(folder: Path) -> str:
     """The table; results.json is written beside. A disk that is full costs the file alone."""
-    rows = rows_of(folder)
+    return _told(folder, rows_of(folder))
+
+
+def _told(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     try:
         write_json(folder / RESULTS, rows)
     except OSError as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 from collections.abc import Iterator
 
-from core.errors import SetupError
+from cluster.slurm import call
+from core.errors import HarnessError, SetupError
 
 PARTS = re.compile(r"\[([^\[\]]*)\]")
 RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -18,15 +18,9 @@ SCONTROL_LIMIT_S = 30
 def hostnames(text: str) -> tuple[str, ...]:
     """As Slurm itself says; without it by the rules below. Raises SetupError."""
     try:
-        done = subprocess.run(
-            ["scontrol", "show", "hostnames", text],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SCONTROL_LIMIT_S,
-        )
+        done = call(["scontrol", "show", "hostnames", text], limit_s=SCONTROL_LIMIT_S)
         names = tuple(done.stdout.split()) if done.returncode == 0 else ()
-    except (OSError, subprocess.TimeoutExpired):
+    except (HarnessError, OSError):
         names = ()
     return names or expand(text)  # scontrol says nothing for a suffix: a[1-2]b
 

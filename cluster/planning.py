@@ -80,12 +80,14 @@ def system_of(site: Site, job: Job) -> dict[str, Any]:
         "nodes": job.nodes,
         "replicas_per_node": servers.per_node,
         "excluded_gpus": dict(servers.excluded),
-        "environment": {
-            name: _print(value)
-            for name, value in (dict(site.environment) | dict(job.environment)).items()
-        },
+        "environment": {name: _print(value) for name, value in variables(site, job).items()},
         "modules": list(site.modules),
     }
+
+
+def variables(site: Site, job: Job) -> dict[str, str]:
+    """What a job exports: its own win over the site's."""
+    return dict(site.environment) | dict(job.environment)
 
 
 def _print(value: str) -> str:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -120,6 +121,11 @@ def lock_folder(folder: Path) -> IO[str] | None:
     except OSError:  # a file system without locks
         pass
     return file
+
+
+def now() -> str:
+    """Local time with its zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def read_json(path: Path) -> Any:

@@ -50,7 +50,7 @@ def render(site: Site, job: Job) -> tuple[Script, ...]:
 
 def _script(site: Site, job: Job, name: str, here: tuple[Measurement, ...]) -> Script:
     plan = planning.make_plan(site, job, here)
-    variables = dict(site.environment) | dict(job.environment)
+    variables = planning.variables(site, job)
     export = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     modules = [f"module load {shlex.quote(module)}" for module in site.modules]
     text = "\n".join(

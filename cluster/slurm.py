@@ -10,18 +10,24 @@ LIMIT_S = 120
 FORGOTTEN = "Invalid job id"  # of a job that has ended long ago
 
 
-def call(words: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """text: for its stdin. Raises SetupError where it is missing, RunError where it hangs."""
+def call(
+    words: list[str], text: str = "", limit_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """text: for its stdin; limit_s: LIMIT_S where it is not given.
+
+    Raises SetupError where the command is missing, RunError where it hangs.
+    """
+    limit_s = LIMIT_S if limit_s is None else limit_s
     try:
         return subprocess.run(
-            words, input=text, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            words, input=text, capture_output=True, text=True, timeout=limit_s, check=False
         )
     except FileNotFoundError:
         raise SetupError(
             f"{words[0]}: is not on PATH: call this where Slurm's commands are"
         ) from None
     except subprocess.TimeoutExpired:
-        raise RunError(f"{words[0]}: no answer within {LIMIT_S} s: is slurmctld up?") from None
+        raise RunError(f"{words[0]}: no answer within {limit_s} s: is slurmctld up?") from None
 
 
 def queue(job_id: str, form: str, *options: str) -> str:

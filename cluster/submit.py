@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cluster.chain import Measurement
 from cluster.job import Job, read_job
-from cluster.records import JOBS, MEASURED, PLAN, is_done, read_json, submitted, write_json
+from cluster.records import JOBS, MEASURED, PLAN, is_done, now, read_json, submitted, write_json
 from cluster.script import Script, render
 from cluster.site import read_site
 from cluster.slurm import call, is_in_queue
@@ -162,8 +162,7 @@ def _left(job: Job, script: Script) -> list[Measurement]:
 def _note(folder: Path, job_id: str, script: str) -> None:
     """For `status`."""
     earlier = read_json(folder / JOBS)
-    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    new = {"id": job_id, "script": script, "submitted": now}
+    new = {"id": job_id, "script": script, "submitted": now()}
     write_json(folder / JOBS, [*(earlier if isinstance(earlier, list) else []), new])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from cluster.drive.servers import Servers
 from cluster.drive.stop import Stop, Stopped, say
 from cluster.hostlist import hostnames
 from cluster.plan import Plan
-from cluster.records import PLAN, STATE, State, is_done, store, write_json
+from cluster.records import PLAN, STATE, State, is_done, now, store, write_json
 from core.errors import RunError, SetupError
 
 INTERRUPTED, NOT_PASSED = 130, 1
@@ -98,7 +97,7 @@ class Drive:
         self._write(replace(self._state, replicas=servers.count, left_out=servers.left_out), phase)
 
     def _write(self, state: State, phase: str) -> None:
-        self._state = replace(state, phase=phase, updated=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+        self._state = replace(state, phase=phase, updated=now())
         try:
             write_json(self._folder / STATE, asdict(self._state))
         except OSError as error:

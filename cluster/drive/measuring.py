@@ -12,7 +12,7 @@ from pathlib import Path
 from cluster.chain import Measurement
 from cluster.drive.stop import Stop, say
 from cluster.plan import Plan
-from cluster.records import Measured, read_json, stamps
+from cluster.records import Measured, now, read_json, stamps
 
 LOOK_S = 0.5
 SAVE_SHARE = 0.6  # of the warning time: the rest is for the servers' end
@@ -32,7 +32,7 @@ def measure(
     log, results = folder / "logs" / f"{one.name}.log", folder / one.folder
     words = one.again if one.again and results.exists() else one.words
     say(f"{one.name}: begins on {len(urls)} replicas, log {log}")
-    began, read, before = _now(), stamps(plan, one), _stamp(results / one.summary)
+    began, read, before = now(), stamps(plan, one), _stamp(results / one.summary)
     command = [plan.python, *words, "--server-url", ",".join(urls)]
     code = _run(command, log, stop, SAVE_SHARE * plan.warn_s, watch)
     told = _stamp(results / one.summary) != before  # else what is there is an earlier run's
@@ -49,7 +49,7 @@ def measure(
         system=plan.system,
         files=read,
         began=began,
-        ended=_now(),
+        ended=now(),
         job=job,
     )
 
@@ -59,7 +59,7 @@ def _run(
 ) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        output.write(f"# {_now()} {shlex.join(words)}\n".encode())
+        output.write(f"# {now()} {shlex.join(words)}\n".encode())
         output.flush()
         child = subprocess.Popen(
             words,
@@ -108,7 +108,3 @@ def _verdict(summary: Path | None, code: int) -> str:
     if isinstance(content, dict) and isinstance(content.get("verdict"), str):
         return str(content["verdict"])
     return {0: "PASSED", 130: "INTERRUPTED"}.get(code, "FAILED")
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

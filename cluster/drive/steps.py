@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cluster.slurm import call
+from core.errors import HarnessError
+
 CALL_LIMIT_S = 20
 TAIL_LINES = 12
 
@@ -107,13 +110,6 @@ def _scancel(*words: str) -> None:
 def _call(words: list[str]) -> str:
     """What it says; nothing where Slurm does not answer."""
     try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=CALL_LIMIT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return call(words, limit_s=CALL_LIMIT_S).stdout
+    except (HarnessError, OSError):
         return ""
-    return done.stdout

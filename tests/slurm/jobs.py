@@ -70,13 +70,6 @@ class Jobs:
         path = self.results / f"slurm-{job_id}.log"
         return path.read_text() if path.exists() else ""
 
-    def until_said(self, job_id: str, text: str, limit_s: float = 60) -> None:
-        """Until the orchestrator has said that."""
-        try:
-            until(lambda: text in self.log(job_id), limit_s, text)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log(job_id)}") from None
-
     def until_answers(self, folder: str, limit_s: float = 60) -> None:
         """Until queries of that run have been answered."""
         file = self.results / folder / "queries.bin"

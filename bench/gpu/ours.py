@@ -1,0 +1,94 @@
+"""Our side of every comparison: `run_mlperf.py` as a user types it, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import RunError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+IDS = (1, 199_000)  # of prompts: none of gpt-oss's special ids
+SEED = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of the engine."""
+
+    mode: str  # offline, server or interactive
+    dataset: Path
+    max_tokens: int
+    queries: int  # at least; LoadGen issues whole passes of the dataset in Offline
+    qps: float = 0.001  # Server's target; in Offline it only must not ask for more queries
+    seconds: float = 0.0  # at least
+    flags: tuple[str, ...] = ()
+
+    def conf(self) -> str:
+        """user.conf's text."""
+        name = "Offline" if self.mode == "offline" else "Server"  # Interactive is one to LoadGen
+        lines = {
+            "*.*.min_duration": round(self.seconds * 1000),
+            "*.*.min_query_count": self.queries,
+            f"*.{name}.target_qps": self.qps,
+        }
+        return "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+def write_dataset(path: Path, rows: int, tokens: int, seed: int = SEED) -> Path:
+    """Prompts of `tokens` random ids each, the same for the same seed."""
+    random = np.random.default_rng(seed)
+    prompts = random.integers(*IDS, (rows, tokens), np.int32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"input_tokens": list(prompts)}), path)
+    return path
+
+
+def ours_command(load: Load, urls: Sequence[str], folder: Path) -> list[str]:
+    """The command of one run; writes its user.conf into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    conf = folder / "user.conf"
+    conf.write_text(load.conf())
+    options = {
+        "--mode": load.mode,
+        "--input-file": load.dataset,
+        "--user-conf": conf,
+        "--output-dir": folder / "output",
+        "--server-url": ",".join(urls),
+        "--max-tokens": load.max_tokens,
+    }
+    flags = [str(part) for option in options.items() for part in option]
+    return [sys.executable, str(ROOT / "run_mlperf.py"), *flags, *load.flags]
+
+
+def read_ours(folder: Path, mode: str) -> dict[str, Any]:
+    """The run's summary.json. Raises RunError where there is none."""
+    path = folder / "output" / mode / "performance" / "summary.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: the run left no summary: {error}") from None
+    return found
+
+
+def run_ours(load: Load, urls: Sequence[str], folder: Path) -> dict[str, Any]:
+    """One run; its summary. Raises RunError when it left none, and for queries that failed."""
+    command = ours_command(load, urls, folder)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    (folder / "stdout.txt").write_text(done.stdout)
+    (folder / "stderr.txt").write_text(done.stderr)
+    if not done.stdout:
+        raise RunError(f"run_mlperf.py ended with {done.returncode}: {done.stderr[-2000:]}")
+    summary = read_ours(folder, load.mode)
+    if summary["failures"]:
+        raise RunError(f"queries failed: {summary['failures']}, {summary['failure_reasons']}")
+    return summary

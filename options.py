@@ -63,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=2,
         metavar="N",
-        help="requests to each replica before the run, unlike the dataset's (default 2; 0: none)",
+        help="requests to each replica before the run, unlike the dataset's, in batches that double, "
+        "the last of N/2 (default 2; 0: none)",
     )
     add("--max-tokens", "--max-new-tokens", type=int, help="most tokens to generate per query")
     add("--temperature", type=float, help="sampling temperature (default 1)")

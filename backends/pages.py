@@ -35,9 +35,10 @@ def fetch(
         raise OSError(f"not an HTTP answer: {error!r}") from None
 
 
-def at_once(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`work` of every item, side by side; raises the first failure without waiting for the rest."""
-    threads = ThreadPoolExecutor(max(1, min(AT_ONCE, len(items))))
+def at_once(work: Callable[[T], R], items: Sequence[T], limit: int = AT_ONCE) -> list[R]:
+    """`work` of every item, `limit` side by side, in order; raises the first failure without waiting
+    for the rest."""
+    threads = ThreadPoolExecutor(max(1, min(limit, len(items))))
     try:
         futures = [threads.submit(work, item) for item in items]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)

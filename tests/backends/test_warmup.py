@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
 
 from backends.engines import Engines, probe
-from backends.warmup import FIRST_BLOCK, Ids, warm_up, warmup_prompts
+from backends.warmup import FIRST_BLOCK, Ids, batches, warm_up, warmup_prompts
 from core.config import Sampling
 from core.errors import ConfigError, SetupError
 from tests.harness import emulator
@@ -77,6 +78,25 @@ def test_every_replica_gets_its_requests(dialect: str) -> None:
     assert {entry["n_tokens"] for truth in truths for entry in truth} == {16}
     assert sorted(entry["prompt_tokens"] for entry in truths[0]) == [28, 39, 39]
     assert (done.requests, done.prompt_tokens) == (3, 212)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 7, 16, 1000, 1024])
+def test_batches_double_and_are_as_many_as_asked_for(n: int) -> None:
+    sizes = batches(n)
+    assert sum(sizes) == n and sizes == sorted(sizes)
+    assert all(later <= 2 * earlier + 1 for earlier, later in pairwise(sizes))
+    assert not sizes or sizes[0] <= 2 and sizes[-1] >= min(n, 2, n / 2)
+
+
+def test_a_batch_is_at_the_engine_all_at_once() -> None:
+    with emulator("--dialect", "vllm", "--ttft-ms", "300") as engine:
+        done = warm_up(engines_of([engine.url]), dataset(), 16, SAMPLING, 10)
+        truth = engine.truth()
+    assert (len(truth), done.requests, done.at_once) == (16, 16, 8)
+    events = [(entry["arrived_ns"], 1) for entry in truth]
+    events += [(entry["done_ns"], -1) for entry in truth]
+    open_now = list(accumulate(step for _, step in sorted(events)))
+    assert max(open_now) == 8
 
 
 def test_none_are_sent_when_none_are_wanted() -> None:

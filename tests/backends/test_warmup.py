@@ -85,7 +85,7 @@ def test_batches_double_and_are_as_many_as_asked_for(n: int) -> None:
     sizes = batches(n)
     assert sum(sizes) == n and sizes == sorted(sizes)
     assert all(later <= 2 * earlier + 1 for earlier, later in pairwise(sizes))
-    assert not sizes or sizes[0] <= 2 and sizes[-1] >= min(n, 2, n / 2)
+    assert not sizes or (sizes[0] <= 2 and sizes[-1] >= min(n, 2, n / 2))
 
 
 def test_a_batch_is_at_the_engine_all_at_once() -> None:

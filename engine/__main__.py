@@ -117,7 +117,7 @@ def _model(args: argparse.Namespace) -> Model:
     bundled = args.model == CHECKPOINT
     name = args.served_name or ("tiny-gpt-oss" if bundled else args.model.name)
     model = Model(args.max_running, args.cache_tokens)
-    model.load(args.model, args.threads, args.seed)
+    model.load(args.model, args.threads, args.seed, args.device)
     model.describe(name, args.context, args.incremental)
     return model
 

@@ -1,4 +1,4 @@
-"""The model: a generator that thinks, by transformers' continuous batching on CPU.
+"""The model: a generator that thinks, by transformers' continuous batching, on CPU or a GPU.
 
 It is what a newcomer without a GPU runs against, so it has to be honest rather than fast: sampling
 settings are those of each request, requests run concurrently, and what one prompt too many would
@@ -43,7 +43,8 @@ class Model:
         self._config: Any = None
         self._eos: list[int] = []
 
-    def load(self, folder: Path, threads: int, seed: int) -> None:
+    def load(self, folder: Path, threads: int, seed: int, device: str) -> None:
+        """Raises RuntimeError where there is no such device."""
         import torch
         import transformers
 
@@ -52,6 +53,10 @@ class Model:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager"
         )
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as error:  # torch says the second without CUDA
+            raise RuntimeError(f"--device {device}: {error}") from None
         self._config = model.config.get_text_config()
         self._eos = _eos_ids(model)
         self._scorer = Scorer(model)  # before the manager switches its attention

@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_clock(kinds.add_parser("clock", parents=[shared], help="keeps time instead of thinking"))
     # Its flags are the compiled program's own: engine.__main__ hands them over unread.
     kinds.add_parser("fast", help="the clock, compiled: fewer flags, and --replicas N")
-    _add_model(kinds.add_parser("model", parents=[shared], help="a tiny GPT-OSS on CPU"))
+    _add_model(kinds.add_parser("model", parents=[shared], help="a tiny GPT-OSS"))
     return parser.parse_args(argv)
 
 
@@ -63,6 +63,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     what = "a Hugging Face folder (default: the bundled, tiny one)"
     add("--model", type=_folder, default=CHECKPOINT, metavar="PATH", help=what)
+    add("--device", default="cpu", metavar="cpu|cuda[:N]", help="where it calculates (default cpu)")
     add("--threads", type=_natural, default=1, help="of torch")
     add("--seed", type=int, default=0, help="of sampling")
     add("--max-running", type=_natural, default=32, metavar="N", help="answers at once")

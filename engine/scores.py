@@ -37,7 +37,7 @@ class Scorer:
     def _score(self, prompt: Sequence[int]) -> list[Score]:
         import torch
 
-        ids: Any = torch.tensor([prompt])
+        ids: Any = torch.tensor([prompt], device=self._twin.device)
         with torch.inference_mode():
             logits = self._twin(ids, use_cache=False).logits[0, :-1].float()
             chosen = logits.gather(1, ids[0, 1:, None])

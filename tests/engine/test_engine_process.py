@@ -81,3 +81,11 @@ def test_a_port_in_use() -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
     assert (done.returncode, done.stdout) == (1, "")
     assert "address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    command = [*COMMAND, "model", "--device", device]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"--device {device}: " in done.stderr

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import Protocol
@@ -115,9 +115,11 @@ def run_closed_loop(
     prompt_set: PromptSet,
     concurrency: int,
     report: Report,
+    during: AbstractContextManager[object] | None = None,
 ) -> Loop:
     """Send every prompt once, `concurrency` at a time; temperature 0, answers of given lengths.
 
+    during: entered just before the first request goes out, left when the last has ended.
     Ctrl-C ends the open requests and is told by `interrupted`. Raises SetupError before anything is
     sent.
     """
@@ -140,8 +142,9 @@ def run_closed_loop(
     try:
         with start_pool(conduct, engines.addresses, prompts, plan) as pool:
             meter.start()
-            pool.submit(range(state.total), range(state.total), monotonic_ns())
-            interrupted = _collect(pool, state, meter, concurrency, report)
+            with during or nullcontext():
+                pool.submit(range(state.total), range(state.total), monotonic_ns())
+                interrupted = _collect(pool, state, meter, concurrency, report)
             workers = tuple(pool.close())
     finally:
         prompts.close()

@@ -44,6 +44,7 @@ def build_document(
         "engine": {"kind": info.kind, "version": info.version, "model": info.model},
         "benchmark_args": _arguments(settings, engines, measured),
         **measured.figures,
+        **measured.power,
         **compare_baseline(settings, measured.figures),
         "accuracy": dict(gate.metrics) if gate else None,
         "accuracy_validation": validation_block(profile, gate) if gate else None,

@@ -16,6 +16,7 @@ from backends.control import reset_caches, unreset
 from backends.engines import Engines
 from competition.closed_loop import Loop, Nobody, run_closed_loop
 from competition.metrics import Figures, Gpus, point_figures
+from competition.power import power_caveats, power_figures, read_energy
 from competition.prompts import MIN_OUTPUT, WARMUP, PromptSet, make_prompts
 from competition.settings import Settings
 from core.errors import ConfigError, RunError, SetupError
@@ -29,6 +30,7 @@ from results.latency import succeeded
 from results.manifest import build_environment, plain
 from results.streams import gap_counts
 from telemetry.look import look
+from telemetry.power import PowerMeter, open_meter
 
 Say = Callable[[str], None]
 MANIFEST = "manifest.json"
@@ -40,6 +42,7 @@ class Measured:
 
     started: str  # ISO 8601, UTC
     figures: Figures
+    power: dict[str, Any]  # energy and its source; empty where none was asked for
     reasons: tuple[str, ...]  # why it does not count
     warnings: tuple[str, ...]
     failures: dict[str, list[str]]  # outcome -> some of its reasons
@@ -98,6 +101,7 @@ def measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
 
 
 def _measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
+    meter = open_meter(settings.power_gpus) if settings.power_gpus else None
     stale = unreset(reset_caches(engines))
     seed = _seed(settings, engines, stale)
     n_warmups = settings.concurrency * settings.profile.warmups_per_concurrency
@@ -111,14 +115,16 @@ def _measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
             _warm_up(_prompts(settings, engines, n_warmups, (*seed, WARMUP)), settings, engines)
         say(f"measuring: {settings.n_prompts} requests, {settings.concurrency} at a time")
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        loop, loads = _measure(settings, engines, measured, folder)
+        loop, loads = _measure(settings, engines, measured, folder, meter)
     gpus = Gpus(settings.profile.gpus_per_node, settings.gpus_used)
     client, limited = _client(loop, settings)
     figures = point_figures(loop.records, gap_counts(loop.workers), gpus)
+    energy, unmetered = read_energy(meter)
     return Measured(
         started=started,
         figures=figures,
-        reasons=(*_reasons(loop, measured, engines, loads), *_unstreamed(figures)),
+        power=power_figures(settings, energy, figures),
+        reasons=(*_reasons(loop, measured, engines, loads), *_unstreamed(figures), *unmetered),
         warnings=(
             *settings.warnings,
             *engines.differences,
@@ -126,6 +132,7 @@ def _measure_point(settings: Settings, engines: Engines, say: Say) -> Measured:
             *_unchecked(engines, loads),
             *loop.warnings,
             *limited,
+            *power_caveats(settings),
         ),
         failures=loop.reasons,
         seed=seed,
@@ -160,12 +167,16 @@ def _warm_up(prompts: PromptSet, settings: Settings, engines: Engines) -> None:
 
 
 def _measure(
-    settings: Settings, engines: Engines, prompts: PromptSet, folder: RunFolder
+    settings: Settings,
+    engines: Engines,
+    prompts: PromptSet,
+    folder: RunFolder,
+    meter: PowerMeter | None,
 ) -> tuple[Loop, EngineLoads]:
     report = _Stored(folder, engines.urls)
     report.look()
     try:
-        loop = run_closed_loop(engines, prompts, settings.concurrency, report)
+        loop = run_closed_loop(engines, prompts, settings.concurrency, report, meter)
     finally:
         report.close()
     report.look()
@@ -267,6 +278,7 @@ def _manifest(settings: Settings, engines: Engines, seed: tuple[int, ...]) -> di
         "max_model_len": settings.max_model_len,
         "range_ratio": settings.range_ratio,
         "num_prompts": settings.n_prompts,
+        "power_gpus": settings.power_gpus,
         "seed": seed,
     }
     infos = [asdict(info) for info in engines.infos]

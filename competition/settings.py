@@ -36,6 +36,7 @@ class Settings:
     seed: int
     result: Path  # of the result file, without .json; the folder of the same name has the details
     warnings: tuple[str, ...] = ()
+    power_gpus: tuple[int, ...] = ()  # of this machine, whose energy is measured
 
     @property
     def gpus_used(self) -> int:

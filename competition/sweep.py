@@ -16,8 +16,9 @@ from competition.single import FAILED_CODE, INTERRUPTED_CODE, open_server
 from competition.sweep_options import ABOUT, parse_options
 from competition.sweep_plot import draw
 from competition.sweep_points import Sweep, kept, run_points, title
-from competition.sweep_table import FOOT, as_markdown, as_text
+from competition.sweep_table import as_markdown, as_text, foot
 from core.errors import SetupError
+from telemetry.power import open_meter
 
 TABLE, PLOT, LOG = "table.md", "pareto.png", "sweep.log"
 NO_PLOT = f"no {PLOT}: matplotlib is not installed; ./setup.sh --competition installs it"
@@ -28,6 +29,8 @@ def main(profile: Profile, argv: Sequence[str], environ: Mapping[str, str]) -> i
     sweep = Sweep(profile, parse_options(argv, profile, environ), environ, Console())
     sweep.out.warn(sweep.options.warnings)
     model, folder = _model(sweep), sweep.options.folder
+    if gpus := sweep.options.orders.power_gpus:
+        open_meter(gpus)  # what cannot be measured is said before any point
     missing = [_missing(sweep, sweep.points(tp, model)) for tp in sweep.options.orders.tps]
     _open_folder(sweep)
     with sweep.out.logged(folder / LOG):
@@ -101,7 +104,7 @@ def _finish(sweep: Sweep) -> None:
     _save(sweep, "ENDED")
     write_text(folder / TABLE, as_markdown(name, sweep.passed, sweep.failures))
     if sweep.passed:
-        out.show(f"\n{name}\n{as_text(sweep.passed)}\n{FOOT}")
+        out.show(f"\n{name}\n{as_text(sweep.passed)}\n{foot(sweep.passed)}")
         try:
             draw(sweep.passed, sweep.profile, name, folder / PLOT)
         except ImportError:

@@ -13,6 +13,7 @@ from backends.detect import parse_url
 from competition.files import read_json
 from competition.profile import Lengths, Profile
 from core.errors import ConfigError
+from telemetry.power import parse_gpus
 
 ABOUT = "sweep.json"
 HEADROOM = 256  # tokens of context beside input and output, as InferenceX serves
@@ -35,6 +36,7 @@ class Orders:
     tps: tuple[int, ...]
     range_ratio: str
     prompts_per_concurrency: int | None  # None: as many as the profile has
+    power_gpus: tuple[int, ...]  # of this machine, whose energy is measured
 
     @property
     def longest(self) -> Lengths:
@@ -49,6 +51,7 @@ class Orders:
             "tp": ",".join(map(str, self.tps)),
             "range_ratio": self.range_ratio,
             "num_prompts_per_conc": self.prompts_per_concurrency,
+            "power": ",".join(map(str, self.power_gpus)) or None,
         }
 
 
@@ -102,7 +105,7 @@ def _orders(args: argparse.Namespace, profile: Profile, environ: Mapping[str, st
             raise ConfigError(f"--{name} is missing: say what is to be measured; see sweep --help")
         return str(found)
 
-    per = chosen("num_prompts_per_conc", "")
+    per, gpus = chosen("num_prompts_per_conc", ""), chosen("power", "")
     orders = Orders(
         title=chosen("title", f"{profile.engine} sweep"),
         pairs=_listed("--lengths", chosen("lengths"), Lengths.parse),
@@ -110,6 +113,7 @@ def _orders(args: argparse.Namespace, profile: Profile, environ: Mapping[str, st
         tps=_listed("--tp", chosen("tp", known["TP"]), _natural("--tp")),
         range_ratio=chosen("range_ratio", known["RANDOM_RANGE_RATIO"]),
         prompts_per_concurrency=_natural("--num-prompts-per-conc")(per) if per else None,
+        power_gpus=parse_gpus("--power", gpus) if gpus else (),
     )
     if stored and stored["tp"] != orders.plain()["tp"]:
         raise ConfigError(f"--resume {args.resume}: it was begun with --tp {stored['tp']}")
@@ -175,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="default: what the server says")
     add("--range-ratio", metavar="R", help="shortest length as a part of the longest")
     add("--num-prompts-per-conc", metavar="N", help="default: the profile's")
+    energy = "measure the energy of these GPUs of this machine, such as 0 or 0,2 or 0-7"
+    add("--power", metavar="GPUS", help=energy)
     add("--title", metavar="T", help="above the table and the plot")
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument("--output", type=Path, metavar="FOLDER", help="default: sweep_<time>")

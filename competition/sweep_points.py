@@ -57,7 +57,8 @@ class Sweep:
 
     def points(self, tp: int, model: str) -> list[Settings]:
         """All of one TP, in the order of the command line. Raises ConfigError."""
-        orders, folder, base = self.options.orders, self.options.folder, self.settings(tp, model)
+        orders, folder = self.options.orders, self.options.folder
+        base = replace(self.settings(tp, model), power_gpus=orders.power_gpus)
         place = folder / f"tp{tp}" if len(orders.tps) > 1 else folder
         made = [base.at(pair, n, place) for pair in orders.pairs for n in orders.concurrencies]
         if (per := orders.prompts_per_concurrency) is None:
@@ -79,13 +80,15 @@ def kept(point: Settings) -> dict[str, Any] | None:
     document = read_json(file) if file.exists() else {}
     if document.get("verdict") != PASSED:
         return None
-    found = document["benchmark_args"] | {"tp": document["tp"]}
+    also = {"tp": document["tp"], "power_gpus": document.get("power_gpus", [])}
+    found = document["benchmark_args"] | also
     for name, value in (
         ("model", point.model),
         ("tp", point.tp),
         ("random_range_ratio", point.range_ratio),
         ("num_prompts", point.n_prompts),
         ("seed", point.seed),
+        ("power_gpus", list(point.power_gpus)),
     ):
         if found[name] != value:
             raise ConfigError(

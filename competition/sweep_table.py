@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from competition.power import JOULES_PER_OUTPUT, POWER
+
 Document = Mapping[str, Any]
 NONE = "n/a"
 
@@ -39,7 +41,21 @@ COLUMNS: Mapping[str, Callable[[Document], str]] = {
     "Tput per GPU": lambda found: _number(per_used_gpu(found, "total_token_throughput"), 1),
     "Output tput per GPU": lambda found: _number(per_used_gpu(found, "output_throughput"), 1),
 }
+POWER_COLUMNS: Mapping[str, Callable[[Document], str]] = {
+    "W per GPU": lambda found: _number(found.get(POWER), 1),
+    "J per output token": lambda found: _number(found.get(JOULES_PER_OUTPUT), 3),
+}
 FOOT = "Medians; throughput in tokens per second and GPU that was used. Accuracy was not measured."
+POWER_FOOT = " W and J are of the GPUs that --power names, without their host."
+
+
+def has_power(documents: Iterable[Document]) -> bool:
+    return any(found.get(POWER) is not None for found in documents)
+
+
+def foot(documents: Iterable[Document]) -> str:
+    """What the figures are."""
+    return FOOT + (POWER_FOOT if has_power(documents) else "")
 
 
 def ordered(documents: Iterable[Document]) -> list[Document]:
@@ -50,18 +66,22 @@ def ordered(documents: Iterable[Document]) -> list[Document]:
 
 def as_text(documents: Iterable[Document]) -> str:
     """Aligned columns."""
-    lines = [list(COLUMNS), *_cells(documents)]
+    lines = _cells(documents)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
 
 
-def as_markdown(title: str, documents: Iterable[Document], failures: Sequence[str]) -> str:
-    rows = [list(COLUMNS), ["--:"] * len(COLUMNS), *_cells(documents)]
-    lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in rows), "", FOOT]
+def as_markdown(title: str, documents: Sequence[Document], failures: Sequence[str]) -> str:
+    head, *rows = _cells(documents)
+    rows = [head, ["--:"] * len(head), *rows]
+    lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in rows), "", foot(documents)]
     if failures:
         lines += ["", "Failed:", "", *(f"* {failure}" for failure in failures)]
     return "\n".join([*lines, ""])
 
 
 def _cells(documents: Iterable[Document]) -> list[list[str]]:
-    return [[cell(found) for cell in COLUMNS.values()] for found in ordered(documents)]
+    """The head and a line for each; with power where it was measured."""
+    lines = ordered(documents)
+    columns = {**COLUMNS, **(POWER_COLUMNS if has_power(lines) else {})}
+    return [list(columns), *([cell(found) for cell in columns.values()] for found in lines)]

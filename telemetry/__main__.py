@@ -1,6 +1,7 @@
 """`python -m telemetry FD`: the sampler process; FD is the file that holds its orders.
+`python -m telemetry power --gpus 0-7 --seconds 5`: what GPUs of this machine use.
 
-It ends when its standard input does, and is nice: looking must not slow what is looked at.
+The sampler ends when its standard input does, and is nice: looking must not slow what is looked at.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import suppress
 
 import uvloop
 
+from telemetry import power_command
 from telemetry.poller import Replica, poll
 from telemetry.sample import ReplicaSample
 from telemetry.sampler import Orders
@@ -46,6 +48,8 @@ async def serve(orders: Orders) -> None:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["power"]:
+        return power_command.main(sys.argv[2:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends us
     os.nice(NICENESS)
     uvloop.run(serve(Orders.read(int(sys.argv[1]))))

@@ -46,6 +46,7 @@ for top in (
 LIBRARIES = {
     "gradio": {"competition"},
     "plotly": {"competition"},
+    "pynvml": {"telemetry"},
     "mlperf_loadgen": {"sut"},
     "torch": {"engine", "accuracy"},
     "transformers": {"engine", "accuracy"},

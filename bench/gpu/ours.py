@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import RunError
+from core.errors import ConfigError, RunError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IDS = (1, 199_000)  # of prompts: none of gpt-oss's special ids
@@ -44,10 +44,22 @@ class Load:
         return "".join(f"{key} = {value}\n" for key, value in lines.items())
 
 
-def write_dataset(path: Path, rows: int, tokens: int, seed: int = SEED) -> Path:
+def known_ids(model: Path) -> tuple[int, int]:
+    """From and up to which ids prompts of that model's folder may have. Raises ConfigError."""
+    path = model / "config.json"
+    try:
+        vocabulary = int(json.loads(path.read_text())["vocab_size"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: does not name the vocabulary's size ({error!r})") from None
+    return IDS[0], min(IDS[1], vocabulary)
+
+
+def write_dataset(
+    path: Path, rows: int, tokens: int, seed: int = SEED, ids: tuple[int, int] = IDS
+) -> Path:
     """Prompts of `tokens` random ids each, the same for the same seed."""
     random = np.random.default_rng(seed)
-    prompts = random.integers(*IDS, (rows, tokens), np.int32)
+    prompts = random.integers(*ids, (rows, tokens), np.int32)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"input_tokens": list(prompts)}), path)
     return path

@@ -1,0 +1,77 @@
+"""Which engine runs when, on which GPU: starts are the dearest part, so steps share them.
+
+Where there are two GPUs, steps that need one replica run side by side, each on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from bench.gpu import embedded, turning
+from bench.gpu.served import serve
+from bench.gpu.starts import engine_flags, server_flags, warm
+from bench.gpu.steps import Bench, Found, Target, attempt, run_step
+
+LANES = (("sweep", "perplexity"), ("clients", "server", "interactive"))
+TOGETHER = "replicas"
+Keep = Callable[[Found], None]
+
+
+def run(bench: Bench, keep: Keep) -> list[Found]:
+    """All steps; each is kept as soon as it has ended. Raises SetupError where nothing starts."""
+    done: list[Found] = []
+
+    def note(found: Found) -> None:
+        keep(found)
+        done.append(found)
+
+    if "turns" in bench.options.steps:
+        note(attempt("turns", bench, lambda: turning.take_turns(bench)))
+    if bench.options.serving:
+        with _target(bench, note) as target:
+            _measure(bench, target, note)
+    if "embedded" in bench.options.steps:
+        note(attempt("embedded", bench, lambda: _embedded(bench)))
+    return done
+
+
+def _embedded(bench: Bench) -> tuple[Found, str]:
+    devices = ("cpu", "cuda") if bench.options.platform != "cpu" else ("cpu",)
+    found = embedded.on_devices(devices, bench.folder("embedded"))
+    return found, embedded.table(found)
+
+
+def _measure(bench: Bench, target: Target, note: Keep) -> None:
+    wanted = bench.options.serving
+    if TOGETHER in wanted:
+        note(run_step(TOGETHER, bench, target))
+    lanes = [[step for step in lane if step in wanted] for lane in LANES]
+    if len(target.urls) < len(lanes):
+        lanes = [[step for lane in lanes for step in lane]]
+
+    def follow(number: int) -> None:
+        for step in lanes[number]:
+            note(run_step(step, bench, target.only(number)))
+
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        for lane in [threads.submit(follow, number) for number in range(len(lanes))]:
+            lane.result()
+
+
+@contextmanager
+def _target(bench: Bench, note: Keep) -> Iterator[Target]:
+    """Replicas that are warm: those that were named, or one on each GPU."""
+    options = bench.options
+    if options.urls:
+        note(warm(bench, options.urls))
+        yield Target(options.urls, options.gpus)
+        return
+    flags = server_flags(bench, options.gpus)
+    with serve(flags, engine_flags(options), bench.folder("servers")) as starting:
+        server = starting.ready
+        started = {"step": "start", "command": starting.command, "ready_s": server.ready_s}
+        note(started | {"phases": server.phases})
+        note(warm(bench, server.urls))
+        yield Target(server.urls, options.gpus, server.logs)

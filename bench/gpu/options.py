@@ -1,0 +1,141 @@
+"""The command line of `python -m bench.gpu`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DESCRIPTION = """Measure the harness at full size: an engine on GPUs of this machine, its own tools
+beside ours. Without --model_path it has gpt-oss-120b's shape and noise for weights: nothing is
+downloaded.
+
+steps
+  turns        Offline through LoadGen and the engine's own offline benchmark, in turn
+  replicas     Offline over all GPUs at once
+  sweep        concurrency against throughput, latency and power
+  perplexity   of --text, by log-probabilities of prompts
+  clients      one Server load, by ours and by the engine's own client
+  server       the highest rate within Server's limits
+  interactive  the same for Interactive's
+  embedded     the harness's own tiny model, on the CPU and on a GPU
+"""
+EPILOG = """What stands after -- goes to the engine. Exit codes: 0 all steps ended well; 1 one did not,
+the others are kept; 2 a setting cannot be used; 3 something is missing; 130 Ctrl-C."""
+STEPS = (
+    *("turns", "replicas", "sweep", "perplexity"),
+    *("clients", "server", "interactive", "embedded"),
+)
+ALONE = ("turns", "embedded")  # have engines of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was typed. Lengths in tokens, times in seconds."""
+
+    output: Path
+    model: Path | None  # None: gpt-oss-120b's shape
+    python: str
+    platform: str | None
+    gpus: tuple[int, ...]
+    urls: tuple[str, ...]
+    steps: tuple[str, ...]
+    isl: int
+    osl: int
+    queries: int
+    rounds: int
+    qps: float
+    seconds: float
+    searches: int
+    concurrencies: str
+    text: Path | None
+    warmup: int
+    timeout_s: float
+    engine_flags: tuple[str, ...]
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """The steps that share one start of a server."""
+        return tuple(step for step in self.steps if step not in ALONE)
+
+
+def parse_options(argv: Sequence[str]) -> Options:
+    """Leaves with exit code 2 where a flag is wrong."""
+    at = list(argv).index("--") if "--" in argv else len(argv)
+    parser = _parser()
+    args = parser.parse_args(argv[:at])
+    steps = args.steps or [step for step in STEPS if step != "replicas" or len(args.gpus) > 1]
+    if "replicas" in steps and len(args.gpus) < 2:
+        parser.error("--steps replicas needs two GPUs: --gpus 0,1")
+    if args.server_url and set(steps) & {*ALONE, "replicas"}:
+        parser.error(f"--server-url: leave {', '.join(ALONE)} and replicas out of --steps")
+    return Options(
+        output=args.output.resolve(),
+        model=args.model_path and args.model_path.resolve(),
+        python=args.python,
+        platform=args.platform,
+        gpus=args.gpus,
+        urls=args.server_url,
+        steps=tuple(step for step in STEPS if step in steps),
+        isl=args.isl,
+        osl=args.osl,
+        queries=args.queries,
+        rounds=args.rounds,
+        qps=args.qps,
+        seconds=args.seconds,
+        searches=args.searches,
+        concurrencies=args.conc,
+        text=args.text,
+        warmup=args.warmup,
+        timeout_s=args.timeout,
+        engine_flags=tuple(argv[at + 1 :]),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpu",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("output/gpu"), metavar="DIR", help="(%(default)s)")
+    add("--model_path", "--model-path", type=Path, metavar="DIR", help="the model's folder")
+    add("--python", default=sys.executable, metavar="PATH", help="the engine's (default: this one)")
+    add("--platform", choices=("rocm", "cuda", "cpu"), help="default: found out")
+    add("--gpus", type=_numbers, default=(0,), metavar="N,..", help="of this machine (default 0)")
+    add("--server-url", type=_words, default=(), metavar="URL,..", help="servers that run already")
+    add("--steps", type=_steps, metavar="S,..", help="default: all that the GPUs allow")
+    add("--isl", type=int, default=1024, metavar="N", help="tokens of a prompt (%(default)s)")
+    add("--osl", type=int, default=512, metavar="N", help="of an answer (%(default)s)")
+    add("--queries", type=int, default=1024, metavar="N", help="of an Offline run (%(default)s)")
+    add("--rounds", type=int, default=3, metavar="N", help="of what goes in turn (%(default)s)")
+    add("--qps", type=float, default=8.0, metavar="X", help="first rate of Server (%(default)s)")
+    add("--seconds", type=float, default=45.0, metavar="S", help="of a Server run (%(default)s)")
+    add("--searches", type=int, default=6, metavar="N", help="most runs of a search (%(default)s)")
+    add("--conc", default="4,8,16,64,256", metavar="N,..", help="of the sweep (%(default)s)")
+    add("--text", type=Path, metavar="FILE", help="of the perplexity, such as WikiText-2's test")
+    add("--warmup", type=int, default=1024, metavar="N", help="requests a replica (%(default)s)")
+    add("--timeout", type=float, default=1800.0, metavar="S", help="for a start (%(default)g)")
+    return parser
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (word.strip() for word in text.split(","))))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found = tuple(int(word) for word in _words(text))
+    if not found or len(set(found)) < len(found) or min(found) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: empty, or a GPU stands in it twice")
+    return found
+
+
+def _steps(text: str) -> tuple[str, ...]:
+    found = _words(text)
+    if wrong := [step for step in found if step not in STEPS]:
+        raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: no such step; see --help")
+    return found

@@ -1,0 +1,192 @@
+"""The steps of `python -m bench.gpu` on servers that run: each gives figures for JSON, and a table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.gpu import clients, replicas, search
+from bench.gpu.compiles import LogMark, watched
+from bench.gpu.options import Options
+from bench.gpu.ours import ROOT, known_ids
+from core.errors import ConfigError, RunError
+
+PROFILE = "gptoss-fp4-vllm-mi355x"  # whose sweep is taken; it names no hardware of ours
+SWEEP_PROMPTS = 4  # rounds of each concurrency
+PERPLEXITY_FLAGS = ("--in-flight", "32")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The replicas that a step measures."""
+
+    urls: tuple[str, ...]
+    gpus: tuple[int, ...]
+    logs: tuple[Path, ...] = ()  # none of servers that others started
+
+    def only(self, index: int) -> Target:
+        """One of them."""
+        return Target(
+            self.urls[index : index + 1], self.gpus[index : index + 1], self.logs[index : index + 1]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all steps share."""
+
+    options: Options
+    model: Path
+    say: Callable[[str], None]
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Of prompts."""
+        return known_ids(self.model)
+
+    def folder(self, step: str) -> Path:
+        return self.options.output / step
+
+
+Found = dict[str, Any]
+Step = Callable[[Bench, Target], tuple[Found, str]]
+
+
+def run_step(name: str, bench: Bench, target: Target) -> Found:
+    """A step's figures, with what the engines compiled meanwhile."""
+    marks = [LogMark.at(log) for log in target.logs]
+    found = attempt(name, bench, lambda: STEPS[name](bench, target))
+    return found | {
+        "gpus": target.gpus,
+        "compiles": [line for mark in marks for line in mark.compiles_since()],
+        "watched": [watched(log) for log in target.logs],
+    }
+
+
+def attempt(name: str, bench: Bench, work: Callable[[], tuple[Found, str]]) -> Found:
+    """What a step gives, or its error: one step's failure costs no other step's figures."""
+    bench.say(f"{name}: begins")
+    began = time.time()
+    found: Found = {"step": name, "began": time.strftime("%FT%TZ", time.gmtime(began))}
+    try:
+        result, table = work()
+        found |= {"result": result, "table": table}
+    except Exception as error:  # noqa: BLE001 - see above
+        found["error"] = f"{type(error).__name__}: {error}"
+        bench.say(f"{name}: FAILED: {found['error']}")
+    found["seconds"] = time.time() - began
+    bench.say(f"{name}: {found['seconds']:.0f} s")
+    return found
+
+
+def _replicas(bench: Bench, target: Target) -> tuple[Found, str]:
+    options = bench.options
+    found = replicas.offline_over_all(
+        target.urls,
+        options.isl,
+        options.osl,
+        options.queries * len(target.urls),
+        bench.ids,
+        bench.folder("replicas"),
+    )
+    return found, replicas.table(found)
+
+
+def _clients(bench: Bench, target: Target) -> tuple[Found, str]:
+    options = bench.options
+    found = clients.compare_clients(
+        target.urls[0],
+        options.python,
+        bench.model,
+        options.qps,
+        round(options.qps * options.seconds / 2),
+        options.isl,
+        options.osl // 2,
+        options.rounds - 1,
+        bench.folder("clients"),
+        bench.say,
+    )
+    return found, clients.table(found)
+
+
+def _rate(mode: str, part: float) -> Step:
+    def step(bench: Bench, target: Target) -> tuple[Found, str]:
+        options = bench.options
+        effort = search.Effort(options.qps * part, options.seconds, options.searches)
+        found = search.find_rate(
+            target.urls,
+            mode,
+            options.isl,
+            options.osl // 2,
+            bench.ids,
+            effort,
+            bench.folder(mode),
+            bench.say,
+        )
+        return found, search.table(found)
+
+    return step
+
+
+def _sweep(bench: Bench, target: Target) -> tuple[Found, str]:
+    options, folder = bench.options, bench.folder("sweep")
+    gpus = ",".join(map(str, target.gpus))
+    command = [
+        *(sys.executable, "-m", "competition", "--profile", PROFILE, "sweep"),
+        *("--server-url", target.urls[0], "--lengths", "1024/1024", "--tp", "1"),
+        *("--conc", options.concurrencies, "--num-prompts-per-conc", str(SWEEP_PROMPTS)),
+        *("--range-ratio", "1.0", "--output", str(folder)),
+        *(() if options.platform == "cpu" else ("--power", gpus)),
+    ]
+    _run(command, bench.folder("sweep.txt"))
+    about = json.loads((folder / "sweep.json").read_text())
+    return {"command": command, **about}, (folder / "table.md").read_text()
+
+
+def _perplexity(bench: Bench, target: Target) -> tuple[Found, str]:
+    text = bench.options.text
+    if text is None:
+        raise ConfigError("no text: name one with --text")
+    command = [
+        *(sys.executable, "-m", "accuracy.perplexity", "--server-url", target.urls[0]),
+        *("--text", str(text), *PERPLEXITY_FLAGS),
+        *(("--tokenizer", str(bench.model)) if bench.options.model else ()),  # else gpt-oss's
+    ]
+    began = time.monotonic()
+    output = _run(command, bench.folder("perplexity.txt"))
+    seconds = time.monotonic() - began
+    found = json.loads(output.splitlines()[-1])
+    found |= {"seconds": seconds, "tokens_per_s": found["n_tokens"] / seconds, "command": command}
+    table = (
+        "| tokens | pieces | seconds | tokens/s | word_perplexity |\n|---|---|---|---|---|\n"
+        f"| {found['n_tokens']:,} | {found['n_pieces']} | {seconds:.1f} | "
+        f"{found['tokens_per_s']:,.0f} | {found['word_perplexity'] or 'infinite'} |"
+    )
+    return found, table
+
+
+def _run(command: Sequence[str], said: Path) -> str:
+    """stdout; both streams are kept in the file. Raises RunError."""
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    said.write_text(done.stdout + done.stderr)
+    if done.returncode:
+        raise RunError(f"{' '.join(command[1:4])} ended with {done.returncode}: {said}")
+    return done.stdout
+
+
+STEPS: dict[str, Step] = {
+    "replicas": _replicas,
+    "clients": _clients,
+    "server": _rate("server", 1.0),
+    "interactive": _rate("interactive", 0.25),
+    "sweep": _sweep,
+    "perplexity": _perplexity,
+}

@@ -112,10 +112,17 @@ def _prepare_engines(config: RunConfig, dataset: Dataset, engines: Engines) -> P
     for warning in (*engines.differences, *_foreseen(config, engines)):
         say(f"warning: {warning}")
     prompts = [dataset.prompt(i) for i in range(len(dataset))]
+    if config.warmup_tokens:
+        say(f"warming up: prompts of all lengths up to {config.warmup_tokens} tokens")
     if config.warmup:
         say(f"warming up: {config.warmup} requests to each replica")
     warmup = warm_up(
-        engines, prompts, config.warmup, config.sampling, config.timeouts.first_token_s
+        engines,
+        prompts,
+        config.warmup,
+        config.sampling,
+        config.timeouts.first_token_s,
+        config.warmup_tokens,
     )
     caches = reset_caches(engines)
     if not config.accuracy and (stale := unreset(caches)) is not None:

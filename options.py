@@ -66,6 +66,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="requests to each replica before the run, unlike the dataset's, in batches that double, "
         "the last of N/2 (default 2; 0: none)",
     )
+    add(
+        "--warmup-tokens",
+        type=int,
+        default=0,
+        metavar="N",
+        help="before that, one prompt at a time of 32, 64, 96 ... N tokens, for engines that compile "
+        "kernels for each number of tokens (default 0: none)",
+    )
     add("--max-tokens", "--max-new-tokens", type=int, help="most tokens to generate per query")
     add("--temperature", type=float, help="sampling temperature (default 1)")
     add("--top-k", type=int, help="top-k sampling, -1 for off (default)")
@@ -153,6 +161,7 @@ def parse_options(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
         backend=args.backend,
         server_urls=_urls(args.server_url or [], args.servers),
         warmup=args.warmup,
+        warmup_tokens=args.warmup_tokens,
         max_samples=args.max_samples,
         num_workers=args.num_workers,
         max_concurrency=args.max_concurrency,

@@ -1,7 +1,8 @@
 """Warm-up requests: what an engine does only at first, it should not do in a measurement.
 
 A GPU engine compiles kernels when it meets a batch of a new size: vLLM 0.26 on an H200 answered its
-first batches of 64 after 4.9 s and later ones after 0.57 s. So many requests go in batches that double.
+first batches of 64 after 4.9 s and later ones after 0.57 s. So many requests go in batches that double,
+and a ladder of lengths meets kernels that are compiled for each number of tokens in a step.
 Their prompts are as long as the dataset's and made of its ids, because an id that an engine does not
 know can kill it; but they begin like no prompt of the dataset, so that a prefix cache has nothing
 from them. One that fails ends the run before it begins.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from time import monotonic
 
 import numpy as np
@@ -33,6 +35,9 @@ CONNECTIONS = 2048  # open at once, over all replicas
 FIRST_BLOCK = 16  # tokens: the smallest block that an engine caches, but for SGLang's single ones
 SEED = 20_240_805
 TRIES = 100
+# Tokens between two lengths. The routing kernels of vLLM's Triton MoE are compiled for a stride that is
+# the step's tokens rounded up to 32 (vllm/third_party/triton_kernels/topk.py, version 0.26).
+LENGTH_STEP = 32
 FIRST_BATCH = 2
 
 
@@ -42,24 +47,42 @@ class Warmup:
 
     requests: int  # to each replica
     at_once: int  # the most that each replica had
+    longest: int  # tokens of the ladder's last prompt; 0: there was no ladder
     prompt_tokens: int  # over all replicas
     seconds: float
 
 
 def warm_up(
-    engines: Engines, prompts: Sequence[Ids], n: int, sampling: Sampling, timeout_s: float
+    engines: Engines,
+    prompts: Sequence[Ids],
+    n: int,
+    sampling: Sampling,
+    timeout_s: float,
+    longest: int = 0,
 ) -> Warmup:
     """Send `n` requests to each replica, in batches. Raises SetupError for one that fails.
 
-    `prompts` are those of the dataset.
+    `prompts` are those of the dataset. longest: before that, one prompt at a time of each length up to
+    so many tokens, as the context allows.
     """
     began = monotonic()
+    longest = min(longest, (engines.context_length or longest + 1) - 1)
+    ladder = ladder_prompts(prompts, longest, len(engines.urls))
+    for rung in ladder:
+        _send(engines, rung, replace(sampling, max_tokens=1), timeout_s)
     made = warmup_prompts(prompts, n, len(engines.urls)) if n else []
     rest = list(made)
     for size in batches(n):
         batch, rest = rest[: size * len(engines.urls)], rest[size * len(engines.urls) :]
         _send(engines, batch, _brief(sampling, size), timeout_s)
-    return Warmup(n, max(batches(n), default=0), sum(map(len, made)), monotonic() - began)
+    tokens = sum(map(len, chain(made, *ladder)))
+    return Warmup(
+        requests=n + len(ladder),
+        at_once=max(batches(n), default=0),
+        longest=max((len(rung[0]) for rung in ladder), default=0),
+        prompt_tokens=tokens,
+        seconds=monotonic() - began,
+    )
 
 
 def batches(n: int) -> list[int]:
@@ -117,17 +140,27 @@ def warmup_prompts(prompts: Sequence[Ids], rounds: int, n: int) -> list[Ids]:
     Nor, as long as some id begins none of them, the first id: SGLang caches single tokens. Those of
     even rounds are as long as the longest prompt, the others as the median one.
     """
-    random = np.random.default_rng(SEED)
+    lengths = np.sort([len(prompt) for prompt in prompts])
+    longest, median = int(lengths[-1]), int(lengths[len(lengths) // 2])
+    return _unlike(prompts, [median if i // n % 2 else longest for i in range(rounds * n)], SEED)
+
+
+def ladder_prompts(prompts: Sequence[Ids], longest: int, n: int) -> list[list[Ids]]:
+    """`n` prompts of each length from LENGTH_STEP up to `longest`; unlike `prompts`, as above."""
+    lengths = range(LENGTH_STEP, longest + 1, LENGTH_STEP)
+    made = _unlike(prompts, [length for length in lengths for _ in range(n)], SEED + 1)
+    return [made[i : i + n] for i in range(0, len(made), n)]
+
+
+def _unlike(prompts: Sequence[Ids], lengths: Sequence[int], seed: int) -> list[Ids]:
+    """A prompt of each length."""
+    random = np.random.default_rng(seed)
     ids = _ids(prompts)
     starts = np.unique([prompt[0] for prompt in prompts if len(prompt)])
     firsts = np.setdiff1d(ids, starts)
     taken = {prompt[:FIRST_BLOCK].tobytes() for prompt in prompts}
-    lengths = np.sort([len(prompt) for prompt in prompts])
-    found: list[Ids] = []
-    for number in range(rounds * n):
-        length = int(lengths[len(lengths) // 2] if number // n % 2 else lengths[-1])
-        found.append(_new_prompt(random, ids, firsts if len(firsts) else ids, length, taken))
-    return found
+    heads = firsts if len(firsts) else ids
+    return [_new_prompt(random, ids, heads, length, taken) for length in lengths]
 
 
 def _ids(prompts: Sequence[Ids]) -> Ids:

@@ -71,6 +71,7 @@ class RunConfig:
     backend: str = "auto"
     server_urls: tuple[str, ...] = ()
     warmup: int = 2  # requests to each replica before the run
+    warmup_tokens: int = 0  # and prompts of each length up to this
     max_samples: int | None = None
     num_workers: int | None = None  # None: chosen from cores, replicas and rate
     max_concurrency: int | None = None  # over all replicas; None: the backend's own number for each
@@ -89,6 +90,9 @@ class RunConfig:
         ):
             require(value is None or value >= 1, flag, value, "at least 1")
         require(self.warmup >= 0, "--warmup", self.warmup, "0 (off) or more requests")
+        require(
+            self.warmup_tokens >= 0, "--warmup-tokens", self.warmup_tokens, "0 (off) or more tokens"
+        )
         drain = self.drain_ms
         require(
             drain is None or drain == 0 or MIN_DRAIN_MS <= drain <= MAX_DRAIN_MS,

@@ -148,6 +148,7 @@ def test_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ("--backend", "embedded", "--server-url", "http://a:1"),
         ("--num-workers", "0"),
         ("--warmup", "-1"),
+        ("--warmup-tokens", "-1"),
         ("--drain", "0.5"),
         ("--drain", "1001"),
         ("--drain", "-1"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from server.process import ANSI
 
+MAX_LINE = 400  # characters: the monitor's have thousands
 WATCHED = "Kernel JIT monitor activated"
 COMPILES = re.compile(
     "|".join(
@@ -49,7 +50,7 @@ class LogMark:
         with self.log.open("rb") as file:
             file.seek(self.size)
             lines = lines_of(file.read())
-        return tuple(line for line in lines if COMPILES.search(line))
+        return tuple(line[:MAX_LINE] for line in lines if COMPILES.search(line))
 
 
 def watched(log: Path) -> bool:

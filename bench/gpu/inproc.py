@@ -96,9 +96,10 @@ class OwnEngine:
         temperature: float = 1.0,
         ignore_eos: bool = False,
         detokenize: bool = True,
+        singly: bool = False,
     ) -> OwnRun:
         """prompts: JSON, a list of lists of ids. detokenize: as `vllm bench throughput` does unless
-        told otherwise. Raises RunError; SetupError where the start fails."""
+        told otherwise. singly: one after another. Raises RunError; SetupError where the start fails."""
         assert self.ready and self._process.stdin
         ask = {
             "prompts": str(prompts),
@@ -106,6 +107,7 @@ class OwnEngine:
             "temperature": temperature,
             "ignore_eos": ignore_eos,
             "detokenize": detokenize,
+            "singly": singly,
         }
         with suppress(BrokenPipeError):  # that it has ended is what the answer says
             self._process.stdin.write(json.dumps(ask).encode() + b"\n")

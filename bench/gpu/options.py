@@ -50,8 +50,10 @@ class Options:
     seconds: float
     searches: int
     concurrencies: str
+    sweep_rounds: int
     text: Path | None
     warmup: int
+    warmup_tokens: int
     timeout_s: float
     engine_flags: tuple[str, ...]
 
@@ -87,8 +89,10 @@ def parse_options(argv: Sequence[str]) -> Options:
         seconds=args.seconds,
         searches=args.searches,
         concurrencies=args.conc,
+        sweep_rounds=args.sweep_rounds,
         text=args.text,
         warmup=args.warmup,
+        warmup_tokens=args.warmup_tokens,
         timeout_s=args.timeout,
         engine_flags=tuple(argv[at + 1 :]),
     )
@@ -117,8 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=45.0, metavar="S", help="of a Server run (%(default)s)")
     add("--searches", type=int, default=6, metavar="N", help="most runs of a search (%(default)s)")
     add("--conc", default="4,8,16,64,256", metavar="N,..", help="of the sweep (%(default)s)")
+    what = "prompts of a point by its concurrency (%(default)s)"
+    add("--sweep-rounds", type=int, default=4, metavar="N", help=what)
     add("--text", type=Path, metavar="FILE", help="of the perplexity, such as WikiText-2's test")
     add("--warmup", type=int, default=1024, metavar="N", help="requests a replica (%(default)s)")
+    what = "and prompts of each length up to this (%(default)s)"
+    add("--warmup-tokens", type=int, default=8192, metavar="N", help=what)
     add("--timeout", type=float, default=1800.0, metavar="S", help="for a start (%(default)g)")
     return parser
 

@@ -83,14 +83,18 @@ def in_force(scheduler: Any) -> dict[str, int]:
 
 
 def generate(vllm: Any, llm: Any, ask: dict[str, Any]) -> dict[str, Any]:
-    """One turn, timed as `vllm bench throughput` times it."""
+    """One turn, timed as `vllm bench throughput` times it; `singly`: one prompt after another."""
     ids = json.loads(Path(ask["prompts"]).read_text())
     prompts = [{"prompt_token_ids": prompt} for prompt in ids]
     names = ("max_tokens", "temperature", "ignore_eos", "detokenize")
     sampling = {name: ask[name] for name in names}
     params = [vllm.SamplingParams(top_p=1.0, **sampling) for _ in prompts]
     cpu_s, start = session_cpu_s(), time.perf_counter()
-    answers = llm.generate(prompts, params, use_tqdm=True)
+    if ask["singly"]:
+        pairs = zip(prompts, params, strict=True)
+        answers = [llm.generate([one], [its], use_tqdm=False)[0] for one, its in pairs]
+    else:
+        answers = llm.generate(prompts, params, use_tqdm=True)
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,

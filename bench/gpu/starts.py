@@ -41,11 +41,22 @@ def warm(bench: Bench, urls: Sequence[str]) -> Found:
     random = np.random.default_rng(SEED + 1)
     prompts = [random.integers(*bench.ids, options.isl, np.int32) for _ in range(PROMPTS)]
     sampling = Sampling(max_tokens=options.osl)
-    found = warm_up(probe(urls, "auto"), prompts, options.warmup, sampling, WARM_UP_LIMIT_S)
-    bench.say(f"warm-up: {found.at_once} at once at last, {found.seconds:.0f} s")
+    found = warm_up(
+        probe(urls, "auto"),
+        prompts,
+        options.warmup,
+        sampling,
+        WARM_UP_LIMIT_S,
+        options.warmup_tokens,
+    )
+    bench.say(
+        f"warm-up: lengths up to {found.longest}, {found.at_once} at once at last: "
+        f"{found.seconds:.0f} s"
+    )
     return {
         "step": "warmup",
         "requests": found.requests,
         "at_once": found.at_once,
+        "longest": found.longest,
         "seconds": found.seconds,
     }

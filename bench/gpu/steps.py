@@ -18,7 +18,6 @@ from bench.gpu.ours import ROOT, known_ids
 from core.errors import ConfigError, RunError
 
 PROFILE = "gptoss-fp4-vllm-mi355x"  # whose sweep is taken; it names no hardware of ours
-SWEEP_PROMPTS = 4  # rounds of each concurrency
 PERPLEXITY_FLAGS = ("--in-flight", "32")
 
 
@@ -91,7 +90,7 @@ def _replicas(bench: Bench, target: Target) -> tuple[Found, str]:
         target.urls,
         options.isl,
         options.osl,
-        options.queries * len(target.urls),
+        options.queries,
         bench.ids,
         bench.folder("replicas"),
     )
@@ -105,10 +104,10 @@ def _clients(bench: Bench, target: Target) -> tuple[Found, str]:
         options.python,
         bench.model,
         options.qps,
-        round(options.qps * options.seconds / 2),
+        round(options.qps * options.seconds),
         options.isl,
         options.osl // 2,
-        options.rounds - 1,
+        options.rounds,
         bench.folder("clients"),
         bench.say,
     )
@@ -140,7 +139,7 @@ def _sweep(bench: Bench, target: Target) -> tuple[Found, str]:
     command = [
         *(sys.executable, "-m", "competition", "--profile", PROFILE, "sweep"),
         *("--server-url", target.urls[0], "--lengths", "1024/1024", "--tp", "1"),
-        *("--conc", options.concurrencies, "--num-prompts-per-conc", str(SWEEP_PROMPTS)),
+        *("--conc", options.concurrencies, "--num-prompts-per-conc", str(options.sweep_rounds)),
         *("--range-ratio", "1.0", "--output", str(folder)),
         *(() if options.platform == "cpu" else ("--power", gpus)),
     ]

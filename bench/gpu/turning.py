@@ -88,7 +88,14 @@ def _replica(bench: Bench, index: int) -> Replica:
 def _work(bench: Bench, folder: Path) -> turns.Work:
     options = bench.options
     dataset = write_dataset(folder / "data.parquet", options.queries, options.isl, ids=bench.ids)
-    return turns.Work(dataset, options.queries, options.osl, options.rounds, folder)
+    return turns.Work(
+        dataset,
+        options.queries,
+        options.osl,
+        options.rounds,
+        folder,
+        ladder=options.warmup_tokens,
+    )
 
 
 def _starts(server: Server) -> Found:

@@ -17,7 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from backends.warmup import ladder_prompts
 from bench.gpu.compiles import LogMark, watched
+from bench.gpu.histograms import grown, read_histograms
 from bench.gpu.inproc import OwnEngine, OwnRun
 from bench.gpu.ours import Load, ours_command, run_ours
 from core.errors import RunError
@@ -50,6 +54,7 @@ class Work:
     folder: Path
     flags: tuple[str, ...] = ()  # of run_mlperf.py, none that change sampling
     detokenize: bool = True  # of the engine's own; a server always does
+    ladder: int = 0  # tokens: prompts of each length up to this warm the engine's own
 
     @property
     def load(self) -> Load:
@@ -63,6 +68,17 @@ class Work:
     def ours(self, url: str, number: int, requests: int) -> Found:
         """Raises RunError."""
         return _ours(self.load, url, self.folder / f"round-{number}", requests)
+
+    def warm(self, engine: OwnEngine) -> OwnRun:
+        """What the server got before, and a round that is not counted. Raises RunError."""
+        rows = json.loads(self.prompts.read_text())
+        prompts = [np.array(row, np.int32) for row in rows]
+        ladder = [rung[0].tolist() for rung in ladder_prompts(prompts, self.ladder, 1)]
+        if ladder:
+            file = self.folder / "ladder.json"
+            file.write_text(json.dumps(ladder))
+            engine.generate(file, 1, singly=True)
+        return self.own(engine)
 
     def own(self, engine: OwnEngine) -> OwnRun:
         """Raises RunError."""
@@ -85,7 +101,7 @@ def take_turns(
     work, and OSError.
     """
     requests, isl = write_prompts(work.dataset, work.queries, work.prompts)
-    warm_up = work.own(own)
+    warm_up = work.warm(own)
     say(f"warm-up of the engine in a process: {warm_up.seconds:.0f} s")
     before()
     done = []
@@ -120,7 +136,7 @@ def take_blocks(
         seen = {"ours": watched(log)}
     say(f"ours: {', '.join(_speed(each) for each in ours)} tokens/s")
     with own() as engine:
-        warm_up = work.own(engine)
+        warm_up = work.warm(engine)
         theirs = [watch(engine.log, lambda: _own(work.own(engine), requests)) for _ in numbers]
         seen["own"] = watched(engine.log)
         say(f"own: {', '.join(_speed(each) for each in theirs)} tokens/s")
@@ -196,8 +212,11 @@ def _speed(found: Found) -> str:
 
 
 def _ours(load: Load, url: str, folder: Path, requests: int) -> dict[str, Any]:
-    """Raises RunError."""
+    """With the mean latency by the client's and the engine's clock: between them lies the front end,
+    HTTP. Raises RunError."""
+    before = read_histograms(url)
     summary = run_ours(load, [url], folder)
+    engine = grown(before, read_histograms(url)).get("e2e")
     _check("run_mlperf.py", summary["ok"], requests)
     busiest = max(summary["headroom"]["processes"], key=lambda process: process["peak_busy"])
     return {
@@ -205,6 +224,10 @@ def _ours(load: Load, url: str, folder: Path, requests: int) -> dict[str, Any]:
         "output_tokens": summary["output_tokens"],
         "tokens_per_s": summary["tokens_per_s"],
         "verdict": summary["verdict"],
+        "latency_s": {
+            "client": summary["latency_ns"]["mean"] / 1e9,
+            "engine": engine.mean_s if engine else None,
+        },
         "busiest": {name: busiest[name] for name in ("name", "peak_busy")},
     }
 

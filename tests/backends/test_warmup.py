@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from backends.engines import Engines, probe
-from backends.warmup import FIRST_BLOCK, Ids, batches, warm_up, warmup_prompts
+from backends.warmup import (
+    FIRST_BLOCK,
+    Ids,
+    batches,
+    ladder_prompts,
+    warm_up,
+    warmup_prompts,
+)
 from core.config import Sampling
 from core.errors import ConfigError, SetupError
 from tests.harness import emulator
@@ -97,6 +104,30 @@ def test_a_batch_is_at_the_engine_all_at_once() -> None:
     events += [(entry["done_ns"], -1) for entry in truth]
     open_now = list(accumulate(step for _, step in sorted(events)))
     assert max(open_now) == 8
+
+
+def test_a_ladder_of_lengths_comes_first_one_prompt_at_a_time() -> None:
+    flags = ("--dialect", "vllm", "--vocab", "900", "--ttft-ms", "5")
+    with emulator(*flags) as one, emulator(*flags, "--context", "100") as two:
+        done = warm_up(engines_of([one.url, two.url]), dataset(), 2, SAMPLING, 10, longest=200)
+        truths = [one.truth(), two.truth()]
+    assert (done.requests, done.longest) == (
+        2 + 3,
+        96,
+    )  # the shorter context holds 99 and an answer
+    for truth in truths:
+        assert [entry["prompt_tokens"] for entry in truth[:3]] == [32, 64, 96]
+        assert [entry["n_tokens"] for entry in truth] == [1, 1, 1, 16, 16]
+        assert all(b["arrived_ns"] > a["done_ns"] for a, b in pairwise(truth[:4]))
+
+
+def test_the_ladder_is_unlike_the_dataset() -> None:
+    prompts = dataset()
+    taken = {prompt[:FIRST_BLOCK].tobytes() for prompt in prompts}
+    rungs = ladder_prompts(prompts, 128, 3)
+    heads = [prompt[:FIRST_BLOCK].tobytes() for rung in rungs for prompt in rung]
+    assert [len(rung) for rung in rungs] == [3] * 4 and len({*heads} - taken) == 12
+    assert ladder_prompts(prompts, 31, 3) == []
 
 
 def test_none_are_sent_when_none_are_wanted() -> None:

@@ -42,7 +42,9 @@ def test_real_runs(tmp_path: Path) -> None:
     said: list[str] = []
     with emulator("--dialect", "vllm", "--ttft-ms", "20", "--itl-ms", "2") as engine:
         effort = Effort(20, 0.5, 2)
-        found = find_rate([engine.url], "interactive", 16, 8, (1, 900), effort, tmp_path, said.append)
+        found = find_rate(
+            [engine.url], "interactive", 16, 8, (1, 900), effort, tmp_path, said.append
+        )
     assert [one["qps"] for one in found["trials"]] == [20, 30]
     assert [one["queries"] for one in found["trials"]] == [10, 15]
     assert all(one["ttft_p99_ms"] >= 20 and one["tpot_p99_ms"] >= 2 for one in found["trials"])

@@ -162,6 +162,19 @@ def test_a_slow_start_starves_nobody() -> None:
     assert paced.engines[0].empty_s <= 1.02 * fixed.engines[0].empty_s
 
 
+@pytest.mark.parametrize("max_running", [512, 2048])
+def test_what_an_engine_still_takes_it_gets_in_time(max_running: int) -> None:
+    """A run as long as the engines are wide: seen on two H200, which read 30 prompts a second."""
+    n, tokens = 2 * max_running, 512
+    engines = [Engine(max_running, 26.0, admit=3) for _ in range(2)]
+    start = first_limit(1024, n, len(engines))
+    paced = Simulation(engines, Pacing(2, start, 4096))
+    wide = Simulation([Engine(max_running, 26.0, admit=3) for _ in range(2)], Pacing(2, n, n))
+    assert start < max_running
+    assert paced.run([tokens] * n) <= 1.01 * wide.run([tokens] * n)
+    assert max(paced.limits[-1]) < 2 * max_running
+
+
 @pytest.mark.parametrize("start", [32, 300, 4096])
 def test_limits_come_to_rest(start: int) -> None:
     paced, total_s = simulate(unequal(), 6000, sampled=True, start=start)
@@ -190,7 +203,8 @@ def observe(pacing: Pacing, *loads: tuple[int | None, int | None]) -> dict[int, 
 
 def test_one_look_changes_nothing() -> None:
     pacing = Pacing(1, 100, 400)
-    assert observe(pacing, (50, 50), (100, 0), (50, 50), (80, 10), (100, 0)) == {}
+    looks = ((100, 10), (50, 50), (100, 0), (50, 50), (100, 10), (100, 0))
+    assert observe(pacing, *looks) == {}
     assert observe(pacing, (100, 0)) == {0: 116}
 
 

@@ -71,8 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="before that, one prompt at a time of 32, 64, 96 ... N tokens, for engines that compile "
-        "kernels for each number of tokens (default 0: none)",
+        help="before that, one prompt at a time of 31, 32, 63, 64 ... N tokens, for engines that "
+        "compile kernels for each number of tokens (default 0: none)",
     )
     add("--max-tokens", "--max-new-tokens", type=int, help="most tokens to generate per query")
     add("--temperature", type=float, help="sampling temperature (default 1)")

@@ -35,8 +35,9 @@ CONNECTIONS = 2048  # open at once, over all replicas
 FIRST_BLOCK = 16  # tokens: the smallest block that an engine caches, but for SGLang's single ones
 SEED = 20_240_805
 TRIES = 100
-# Tokens between two lengths. The routing kernels of vLLM's Triton MoE are compiled for a stride that is
-# the step's tokens rounded up to 32 (vllm/third_party/triton_kernels/topk.py, version 0.26).
+# Tokens of a ladder's step. The routing kernels of vLLM's Triton MoE are compiled for a stride that is
+# the batch's tokens rounded up to 32 (vllm/third_party/triton_kernels/topk.py, version 0.26), and
+# Triton compiles once more for numbers that 16 divides: so each step has two lengths.
 LENGTH_STEP = 32
 FIRST_BATCH = 2
 
@@ -146,8 +147,9 @@ def warmup_prompts(prompts: Sequence[Ids], rounds: int, n: int) -> list[Ids]:
 
 
 def ladder_prompts(prompts: Sequence[Ids], longest: int, n: int) -> list[list[Ids]]:
-    """`n` prompts of each length from LENGTH_STEP up to `longest`; unlike `prompts`, as above."""
-    lengths = range(LENGTH_STEP, longest + 1, LENGTH_STEP)
+    """`n` prompts of each length, two in a step, up to `longest`; unlike `prompts`, as above."""
+    steps = range(LENGTH_STEP, longest + 1, LENGTH_STEP)
+    lengths = [length for step in steps for length in (step - 1, step)]
     made = _unlike(prompts, [length for length in lengths for _ in range(n)], SEED + 1)
     return [made[i : i + n] for i in range(0, len(made), n)]
 

@@ -111,14 +111,12 @@ def test_a_ladder_of_lengths_comes_first_one_prompt_at_a_time() -> None:
     with emulator(*flags) as one, emulator(*flags, "--context", "100") as two:
         done = warm_up(engines_of([one.url, two.url]), dataset(), 2, SAMPLING, 10, longest=200)
         truths = [one.truth(), two.truth()]
-    assert (done.requests, done.longest) == (
-        2 + 3,
-        96,
-    )  # the shorter context holds 99 and an answer
+    # The shorter context holds 99 tokens and an answer.
+    assert (done.requests, done.longest) == (2 + 6, 96)
     for truth in truths:
-        assert [entry["prompt_tokens"] for entry in truth[:3]] == [32, 64, 96]
-        assert [entry["n_tokens"] for entry in truth] == [1, 1, 1, 16, 16]
-        assert all(b["arrived_ns"] > a["done_ns"] for a, b in pairwise(truth[:4]))
+        assert [entry["prompt_tokens"] for entry in truth[:6]] == [31, 32, 63, 64, 95, 96]
+        assert [entry["n_tokens"] for entry in truth] == [1] * 6 + [16] * 2
+        assert all(b["arrived_ns"] > a["done_ns"] for a, b in pairwise(truth[:7]))
 
 
 def test_the_ladder_is_unlike_the_dataset() -> None:
@@ -126,7 +124,7 @@ def test_the_ladder_is_unlike_the_dataset() -> None:
     taken = {prompt[:FIRST_BLOCK].tobytes() for prompt in prompts}
     rungs = ladder_prompts(prompts, 128, 3)
     heads = [prompt[:FIRST_BLOCK].tobytes() for rung in rungs for prompt in rung]
-    assert [len(rung) for rung in rungs] == [3] * 4 and len({*heads} - taken) == 12
+    assert [len(rung) for rung in rungs] == [3] * 8 and len({*heads} - taken) == 24
     assert ladder_prompts(prompts, 31, 3) == []
 
 

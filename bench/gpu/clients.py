@@ -9,6 +9,7 @@ is no advantage of either.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from pathlib import Path
@@ -35,7 +36,7 @@ DIFFERENCES = (
 )
 HEAD = (
     *("client", "TTFT p50 / p99 / mean", "from due", "engine's mean [p50 in]"),
-    *("TPOT p50 / p99 / mean", "engine's mean [p50 in]", "CPU/request", "late p99"),
+    *("TPOT p50 / p99 / mean", "engine's mean [p50 in]", "CPU/request", "late p99", "compiled"),
 )
 Run = dict[str, Any]
 Client = Callable[[Path], tuple[list[str], Watched, Records]]  # one run of it, in a folder
@@ -102,8 +103,9 @@ def _theirs(
 
 def _run(who: str, client: Client, url: str, folder: Path) -> Run:
     """Raises RunError."""
-    before = read_histograms(url)
+    before, began_s = read_histograms(url), time.time()
     command, watched, records = client(folder)
+    ended_s = time.time()
     if busy := left_open([url]):
         raise RunError(f"the client ({who}) has ended, and the engine still has requests: {busy}")
     engine = grown(before, read_histograms(url))
@@ -116,6 +118,8 @@ def _run(who: str, client: Client, url: str, folder: Path) -> Run:
             )
     return {
         "who": who,
+        "began_s": began_s,  # since 1970, as the next
+        "ended_s": ended_s,
         "command": command,
         "failures": 0,  # or there is no result
         **amounts(records, watched),
@@ -144,6 +148,7 @@ def _line(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
         _engine(runs, "tpot"),
         _median(runs, "cpu_ms_per_request"),
         _median(runs, "from_due", "late", "p99"),
+        str(sum(run.get("compiles", 0) for run in runs)),
     )
 
 

@@ -8,13 +8,15 @@ nothing where nobody watches: see `watched`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.process import ANSI
 
 MAX_LINE = 400  # characters: the monitor's have thousands
+STAMP = re.compile(r"\b\d\d-\d\d \d\d:\d\d:\d\d\b")
 WATCHED = "Kernel JIT monitor activated"
 COMPILES = re.compile(
     "|".join(
@@ -51,6 +53,19 @@ class LogMark:
             file.seek(self.size)
             lines = lines_of(file.read())
         return tuple(line[:MAX_LINE] for line in lines if COMPILES.search(line))
+
+
+def compiled_between(lines: Iterable[str], began_s: float, ended_s: float) -> int:
+    """How many of the lines are of that time (seconds since 1970), as far as their second tells.
+
+    A line has month, day and time of this machine's zone; the year is the end's.
+    """
+    year = time.localtime(ended_s).tm_year
+    stamps = (found for line in lines if (found := STAMP.search(line)))
+    times = (
+        time.mktime(time.strptime(f"{year}-{stamp[0]}", "%Y-%m-%d %H:%M:%S")) for stamp in stamps
+    )
+    return sum(int(began_s) <= moment <= ended_s for moment in times)
 
 
 def watched(log: Path) -> bool:

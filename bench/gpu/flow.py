@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from bench.gpu import embedded, turning
+from bench.gpu import embedded, turning, turns
 from bench.gpu.served import serve
 from bench.gpu.starts import engine_flags, server_flags, warm
 from bench.gpu.steps import Bench, Found, Target, attempt, run_step
@@ -31,16 +31,15 @@ def run(bench: Bench, keep: Keep) -> list[Found]:
         with _target(bench, note) as target:
             _measure(bench, target, note)
     if "turns" in bench.options.steps:  # starts quicker with the kernels that were compiled before
-        note(attempt("turns", bench, lambda: turning.take_turns(bench)))
+        note(attempt("turns", bench, lambda: turning.take_turns(bench), turns.table))
     if "embedded" in bench.options.steps:
-        note(attempt("embedded", bench, lambda: _embedded(bench)))
+        note(attempt("embedded", bench, lambda: _embedded(bench), embedded.table))
     return done
 
 
-def _embedded(bench: Bench) -> tuple[Found, str]:
+def _embedded(bench: Bench) -> Found:
     devices = ("cpu", "cuda") if bench.options.platform != "cpu" else ("cpu",)
-    found = embedded.on_devices(devices, bench.folder("embedded"))
-    return found, embedded.table(found)
+    return embedded.on_devices(devices, bench.folder("embedded"))
 
 
 def _measure(bench: Bench, target: Target, note: Keep) -> None:

@@ -7,8 +7,9 @@ that LoadGen asks for: what is found is a target to try, no result.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class Trial:
     tokens_per_s: float
     limited: bool | None  # by the harness; None: too short to judge
     verdict: str
+    began_s: float = 0.0  # since 1970, as the next
+    ended_s: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -115,7 +118,9 @@ def find_rate(
         # LoadGen issues no fewer queries than there are samples.
         flags = ("--warmup", "0", "--max-samples", str(min(ROWS, queries)))
         load = Load(mode, dataset, osl, queries, qps, flags=flags)
+        began_s = time.time()
         found = Trial.of(qps, run_ours(load, urls, folder / f"{qps:.3f}"))
+        found = replace(found, began_s=began_s, ended_s=time.time())
         say(f"{mode}: {line(found)}")
         return found
 
@@ -142,14 +147,15 @@ def line(trial: Trial) -> str:
 def table(result: dict[str, Any]) -> str:
     """Markdown: the trials by rate."""
     rows = [
-        "| target QPS | queries | seconds | TTFT p99 ms | TPOT p99 ms | tokens/s | within limits |",
-        "|---|---|---|---|---|---|---|",
+        "| target QPS | queries | seconds | TTFT p99 ms | TPOT p99 ms | tokens/s | compiled | within "
+        "limits |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for trial in sorted(result["trials"], key=lambda trial: float(trial["qps"])):
         mark = "yes" if trial["passed"] else "limited by the harness" if trial["limited"] else "no"
         rows.append(
             f"| {trial['qps']:.2f} | {trial['queries']:,} | {trial['seconds']:.0f} | "
             f"{trial['ttft_p99_ms']:,.0f} | {trial['tpot_p99_ms']:.1f} | "
-            f"{trial['tokens_per_s']:,.0f} | {mark} |"
+            f"{trial['tokens_per_s']:,.0f} | {trial.get('compiles', '')} | {mark} |"
         )
     return "\n".join(rows)

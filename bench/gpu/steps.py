@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.gpu import clients, replicas, search
-from bench.gpu.compiles import LogMark, watched
+from bench.gpu.compiles import LogMark, compiled_between, watched
 from bench.gpu.options import Options
 from bench.gpu.ours import ROOT, known_ids
 from core.errors import ConfigError, RunError
@@ -54,13 +55,23 @@ class Bench:
 
 
 Found = dict[str, Any]
-Step = Callable[[Bench, Target], tuple[Found, str]]
+Step = Callable[[Bench, Target], Found]
+Table = Callable[[Found], str]
 
 
 def run_step(name: str, bench: Bench, target: Target) -> Found:
-    """A step's figures, with what the engines compiled meanwhile."""
+    """A step's figures, with what the engines compiled meanwhile: in all, and in each of its runs."""
     marks = [LogMark.at(log) for log in target.logs]
-    found = attempt(name, bench, lambda: STEPS[name](bench, target))
+    step, table = STEPS[name]
+
+    def work() -> Found:
+        result = step(bench, target)
+        lines = [line for mark in marks for line in mark.compiles_since()]
+        for run, began_s, ended_s in windows(result):
+            run["compiles"] = compiled_between(lines, began_s, ended_s)
+        return result
+
+    found = attempt(name, bench, work, table)
     return found | {
         "gpus": target.gpus,
         "compiles": [line for mark in marks for line in mark.compiles_since()],
@@ -68,14 +79,23 @@ def run_step(name: str, bench: Bench, target: Target) -> Found:
     }
 
 
-def attempt(name: str, bench: Bench, work: Callable[[], tuple[Found, str]]) -> Found:
+def windows(result: Found) -> Iterator[tuple[Found, float, float]]:
+    """Each run of a result that says when it was measured: from and up to, in seconds since 1970."""
+    for run in (*result.get("trials", ()), *result.get("runs", ())):
+        yield run, run["began_s"], run["ended_s"]
+    for point in result.get("results", ()):  # a sweep's
+        began_s = datetime.fromisoformat(point["started"]).timestamp()
+        yield point, began_s, began_s + point["duration"]
+
+
+def attempt(name: str, bench: Bench, work: Callable[[], Found], table: Table) -> Found:
     """What a step gives, or its error: one step's failure costs no other step's figures."""
     bench.say(f"{name}: begins")
     began = time.time()
     found: Found = {"step": name, "began": time.strftime("%FT%TZ", time.gmtime(began))}
     try:
-        result, table = work()
-        found |= {"result": result, "table": table}
+        found["result"] = work()
+        found["table"] = table(found["result"])
     except Exception as error:  # noqa: BLE001 - see above
         found["error"] = f"{type(error).__name__}: {error}"
         bench.say(f"{name}: FAILED: {found['error']}")
@@ -84,9 +104,9 @@ def attempt(name: str, bench: Bench, work: Callable[[], tuple[Found, str]]) -> F
     return found
 
 
-def _replicas(bench: Bench, target: Target) -> tuple[Found, str]:
+def _replicas(bench: Bench, target: Target) -> Found:
     options = bench.options
-    found = replicas.offline_over_all(
+    return replicas.offline_over_all(
         target.urls,
         options.isl,
         options.osl,
@@ -94,12 +114,11 @@ def _replicas(bench: Bench, target: Target) -> tuple[Found, str]:
         bench.ids,
         bench.folder("replicas"),
     )
-    return found, replicas.table(found)
 
 
-def _clients(bench: Bench, target: Target) -> tuple[Found, str]:
+def _clients(bench: Bench, target: Target) -> Found:
     options = bench.options
-    found = clients.compare_clients(
+    return clients.compare_clients(
         target.urls[0],
         options.python,
         bench.model,
@@ -111,14 +130,13 @@ def _clients(bench: Bench, target: Target) -> tuple[Found, str]:
         bench.folder("clients"),
         bench.say,
     )
-    return found, clients.table(found)
 
 
 def _rate(mode: str, part: float) -> Step:
-    def step(bench: Bench, target: Target) -> tuple[Found, str]:
+    def step(bench: Bench, target: Target) -> Found:
         options = bench.options
         effort = search.Effort(options.qps * part, options.seconds, options.searches)
-        found = search.find_rate(
+        return search.find_rate(
             target.urls,
             mode,
             options.isl,
@@ -128,12 +146,11 @@ def _rate(mode: str, part: float) -> Step:
             bench.folder(mode),
             bench.say,
         )
-        return found, search.table(found)
 
     return step
 
 
-def _sweep(bench: Bench, target: Target) -> tuple[Found, str]:
+def _sweep(bench: Bench, target: Target) -> Found:
     options, folder = bench.options, bench.folder("sweep")
     gpus = ",".join(map(str, target.gpus))
     command = [
@@ -145,10 +162,16 @@ def _sweep(bench: Bench, target: Target) -> tuple[Found, str]:
     ]
     _run(command, bench.folder("sweep.txt"))
     about = json.loads((folder / "sweep.json").read_text())
-    return {"command": command, **about}, (folder / "table.md").read_text()
+    return {"command": command, **about, "table": (folder / "table.md").read_text()}
 
 
-def _perplexity(bench: Bench, target: Target) -> tuple[Found, str]:
+def _sweep_table(result: Found) -> str:
+    compiled = [f"{p['compiles']} at {p['conc']}" for p in result["results"] if "compiles" in p]
+    last = f"\nKernels compiled while measured: {', '.join(compiled)}.\n" if compiled else ""
+    return f"{result['table']}{last}"
+
+
+def _perplexity(bench: Bench, target: Target) -> Found:
     text = bench.options.text
     if text is None:
         raise ConfigError("no text: name one with --text")
@@ -160,14 +183,17 @@ def _perplexity(bench: Bench, target: Target) -> tuple[Found, str]:
     began = time.monotonic()
     output = _run(command, bench.folder("perplexity.txt"))
     seconds = time.monotonic() - began
-    found = json.loads(output.splitlines()[-1])
+    found: Found = json.loads(output.splitlines()[-1])
     found |= {"seconds": seconds, "tokens_per_s": found["n_tokens"] / seconds, "command": command}
-    table = (
+    return found
+
+
+def _perplexity_table(found: Found) -> str:
+    return (
         "| tokens | pieces | seconds | tokens/s | word_perplexity |\n|---|---|---|---|---|\n"
-        f"| {found['n_tokens']:,} | {found['n_pieces']} | {seconds:.1f} | "
+        f"| {found['n_tokens']:,} | {found['n_pieces']} | {found['seconds']:.1f} | "
         f"{found['tokens_per_s']:,.0f} | {found['word_perplexity'] or 'infinite'} |"
     )
-    return found, table
 
 
 def _run(command: Sequence[str], said: Path) -> str:
@@ -181,11 +207,11 @@ def _run(command: Sequence[str], said: Path) -> str:
     return done.stdout
 
 
-STEPS: dict[str, Step] = {
-    "replicas": _replicas,
-    "clients": _clients,
-    "server": _rate("server", 1.0),
-    "interactive": _rate("interactive", 0.25),
-    "sweep": _sweep,
-    "perplexity": _perplexity,
+STEPS: dict[str, tuple[Step, Table]] = {
+    "replicas": (_replicas, replicas.table),
+    "clients": (_clients, clients.table),
+    "server": (_rate("server", 1.0), search.table),
+    "interactive": (_rate("interactive", 0.25), search.table),
+    "sweep": (_sweep, _sweep_table),
+    "perplexity": (_perplexity, _perplexity_table),
 }

@@ -21,10 +21,9 @@ from bench.gpu.steps import Bench, Found
 from server.plan import Replica
 
 
-def take_turns(bench: Bench) -> tuple[Found, str]:
+def take_turns(bench: Bench) -> Found:
     """Raises SetupError where an engine does not start, RunError where a query fails."""
-    found = _side_by_side(bench) if len(bench.options.gpus) > 1 else _in_blocks(bench)
-    return found, turns.table(found)
+    return _side_by_side(bench) if len(bench.options.gpus) > 1 else _in_blocks(bench)
 
 
 def _side_by_side(bench: Bench) -> Found:

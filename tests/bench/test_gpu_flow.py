@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,30 @@ def test_steps_on_a_server_that_runs(
     assert (tmp_path / "out" / "server.png").stat().st_size > 10_000
     everything = json.loads((tmp_path / "out" / "measurements.json").read_text())
     assert set(everything) == {"machine", "warmup", "server", "sweep"}
+
+
+def test_each_run_has_what_was_compiled_while_it_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "replica.log"
+    log.write_text("Kernel JIT monitor activated\n")
+    noon = time.mktime((time.localtime().tm_year, 11, 22, 12, 0, 0, 0, 0, -1))
+
+    def step(bench: steps.Bench, target: steps.Target) -> steps.Found:
+        with log.open("a") as file:
+            file.write("WARNING 11-22 12:00:20 Triton kernel JIT compilation during inference: k\n")
+        started = datetime.fromtimestamp(noon + 30, UTC).isoformat(timespec="seconds")
+        return {
+            "runs": [{"began_s": noon + n, "ended_s": noon + n + 9.5} for n in (0, 10, 20)],
+            "results": [{"started": started, "duration": 9.0}],
+        }
+
+    monkeypatch.setitem(steps.STEPS, "sweep", (step, lambda result: str(len(result["runs"]))))
+    bench = steps.Bench(parse_options([]), tmp_path, lambda text: None)
+    found = steps.run_step("sweep", bench, steps.Target(("u",), (0,), (log,)))
+    assert [run["compiles"] for run in found["result"]["runs"]] == [0, 0, 1]
+    assert found["result"]["results"][0]["compiles"] == 0
+    assert (len(found["compiles"]), found["watched"], found["table"]) == (1, [True], "3")
 
 
 def test_the_report_says_what_was_compiled_only_where_it_was_watched(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.gpu import inproc, served
-from bench.gpu.compiles import LogMark, watched
+from bench.gpu.compiles import LogMark, compiled_between, watched
 from bench.gpu.inproc import OwnEngine, own_command, own_engine
 from bench.gpu.ours import write_dataset
 from bench.gpu.own import PARSERS
@@ -398,3 +399,13 @@ def test_the_plan_of_what_is_served(tmp_path: Path) -> None:
     command = own_command(second)
     assert command == [flags[1], str(inproc.SCRIPT), *second.command[3:]]
     assert "--port=4001" in command
+
+
+STAMPS = ("11:59:59", "12:00:00", "12:00:59", "12:01:00")
+
+
+def test_lines_of_a_time() -> None:
+    year = time.localtime().tm_year
+    noon = time.mktime((year, 11, 22, 12, 0, 0, 0, 0, -1))
+    lines = [f"WARNING 11-22 {stamp} [x.py:1] {KERNEL.format('k')}" for stamp in STAMPS]
+    assert compiled_between([*lines, "a progress bar without a time"], noon + 0.9, noon + 59.5) == 2

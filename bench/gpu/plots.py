@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
 DPI = 130
 Steps = Mapping[str, dict[str, Any]]
 
@@ -53,6 +53,12 @@ def _rates(figure: Figure, result: dict[str, Any]) -> None:
     for axes, name in zip(figure.subplots(1, 2), ("ttft", "tpot"), strict=True):
         rates = [trial["qps"] for trial in trials]
         axes.plot(rates, [trial[f"{name}_p99_ms"] for trial in trials], "o-", color=BLUE)
+        disturbed = [trial for trial in trials if trial.get("compiles")]
+        if disturbed:
+            places = zip(
+                *((each["qps"], each[f"{name}_p99_ms"]) for each in disturbed), strict=True
+            )
+            axes.plot(*places, "o", color=BLUE, markerfacecolor="white", label="compiled meanwhile")
         limit = trials[0][f"{name}_limit_ms"]
         axes.axhline(limit, color=ORANGE, linestyle="--", label=f"limit {limit:,.0f} ms")
         axes.set_xlabel("target QPS")

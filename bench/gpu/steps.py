@@ -84,7 +84,7 @@ def windows(result: Found) -> Iterator[tuple[Found, float, float]]:
     for run in (*result.get("trials", ()), *result.get("runs", ())):
         yield run, run["began_s"], run["ended_s"]
     for point in result.get("results", ()):  # a sweep's
-        began_s = datetime.fromisoformat(point["started"]).timestamp()
+        began_s = datetime.fromisoformat(point["date"]).timestamp()
         yield point, began_s, began_s + point["duration"]
 
 

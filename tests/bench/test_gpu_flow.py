@@ -92,7 +92,7 @@ def test_each_run_has_what_was_compiled_while_it_was_measured(
         started = datetime.fromtimestamp(noon + 30, UTC).isoformat(timespec="seconds")
         return {
             "runs": [{"began_s": noon + n, "ended_s": noon + n + 9.5} for n in (0, 10, 20)],
-            "results": [{"started": started, "duration": 9.0}],
+            "results": [{"date": started, "duration": 9.0}],
         }
 
     monkeypatch.setitem(steps.STEPS, "sweep", (step, lambda result: str(len(result["runs"]))))

@@ -5,17 +5,23 @@ Where there are two GPUs, steps that need one replica run side by side, each on 
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event
 
 from bench.gpu import embedded, turning, turns
 from bench.gpu.served import serve
 from bench.gpu.starts import engine_flags, server_flags, warm
 from bench.gpu.steps import Bench, Found, Target, attempt, run_step
+from bench.processes import process_tree
 
 LANES = (("sweep", "perplexity"), ("clients", "server", "interactive"))
 TOGETHER = "replicas"
+LOOK_S = 0.5
 Keep = Callable[[Found], None]
 
 
@@ -50,13 +56,35 @@ def _measure(bench: Bench, target: Target, note: Keep) -> None:
     if len(target.urls) < len(lanes):
         lanes = [[step for lane in lanes for step in lane]]
 
+    stopped, busy = Event(), set[int]()
+
     def follow(number: int) -> None:
+        busy.add(number)
         for step in lanes[number]:
-            note(run_step(step, bench, target.only(number)))
+            if not stopped.is_set():
+                note(run_step(step, bench, target.only(number)))
+        busy.discard(number)
 
     with ThreadPoolExecutor(len(lanes)) as threads:
-        for lane in [threads.submit(follow, number) for number in range(len(lanes))]:
-            lane.result()
+        try:
+            for lane in [threads.submit(follow, number) for number in range(len(lanes))]:
+                lane.result()
+        except KeyboardInterrupt:  # which may come before all are submitted
+            stopped.set()
+            while busy:  # a step may be about to start its client
+                _interrupt_clients()
+                time.sleep(LOOK_S)
+            raise
+
+
+def _interrupt_clients() -> None:
+    """What runs for a step hears of it, too: TERM, unlike Ctrl-C, is said to us alone. Servers, in
+    sessions of their own, are ended later."""
+    own = os.getpid()
+    for pid in process_tree(own):
+        with suppress(ProcessLookupError):
+            if pid != own and os.getsid(pid) == os.getsid(own):
+                os.kill(pid, signal.SIGINT)
 
 
 @contextmanager

@@ -68,9 +68,11 @@ def parse_options(argv: Sequence[str]) -> Options:
     at = list(argv).index("--") if "--" in argv else len(argv)
     parser = _parser()
     args = parser.parse_args(argv[:at])
-    steps = args.steps or [step for step in STEPS if step != "replicas" or len(args.gpus) > 1]
+    steps = args.steps or _allowed(args)
     if "replicas" in steps and len(args.gpus) < 2:
         parser.error("--steps replicas needs two GPUs: --gpus 0,1")
+    if "perplexity" in steps and args.text is None:
+        parser.error("--steps perplexity needs a text: --text FILE")
     if args.server_url and set(steps) & {*ALONE, "replicas"}:
         parser.error(f"--server-url: leave {', '.join(ALONE)} and replicas out of --steps")
     return Options(
@@ -98,6 +100,14 @@ def parse_options(argv: Sequence[str]) -> Options:
     )
 
 
+def _allowed(args: argparse.Namespace) -> list[str]:
+    """All steps, less those that lack something."""
+    lacking = {"replicas": len(args.gpus) < 2, "perplexity": args.text is None}
+    if args.server_url:
+        lacking |= dict.fromkeys((*ALONE, "replicas"), True)
+    return [step for step in STEPS if not lacking.get(step)]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu",
@@ -112,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--platform", choices=("rocm", "cuda", "cpu"), help="default: found out")
     add("--gpus", type=_numbers, default=(0,), metavar="N,..", help="of this machine (default 0)")
     add("--server-url", type=_words, default=(), metavar="URL,..", help="servers that run already")
-    add("--steps", type=_steps, metavar="S,..", help="default: all that the GPUs allow")
+    add("--steps", type=_steps, metavar="S,..", help="default: all that is possible")
     add("--isl", type=int, default=1024, metavar="N", help="tokens of a prompt (%(default)s)")
     add("--osl", type=int, default=512, metavar="N", help="of an answer (%(default)s)")
     add("--queries", type=int, default=1024, metavar="N", help="of an Offline run (%(default)s)")

@@ -16,7 +16,7 @@ from bench.gpu import clients, replicas, search
 from bench.gpu.compiles import LogMark, compiled_between, watched
 from bench.gpu.options import Options
 from bench.gpu.ours import ROOT, known_ids
-from core.errors import ConfigError, RunError
+from core.errors import RunError
 
 PROFILE = "gptoss-fp4-vllm-mi355x"  # whose sweep is taken; it names no hardware of ours
 PERPLEXITY_FLAGS = ("--in-flight", "32")
@@ -172,12 +172,9 @@ def _sweep_table(result: Found) -> str:
 
 
 def _perplexity(bench: Bench, target: Target) -> Found:
-    text = bench.options.text
-    if text is None:
-        raise ConfigError("no text: name one with --text")
     command = [
         *(sys.executable, "-m", "accuracy.perplexity", "--server-url", target.urls[0]),
-        *("--text", str(text), *PERPLEXITY_FLAGS),
+        *("--text", str(bench.options.text), *PERPLEXITY_FLAGS),
         *(("--tokenizer", str(bench.model)) if bench.options.model else ()),  # else gpt-oss's
     ]
     began = time.monotonic()

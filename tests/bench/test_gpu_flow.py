@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +19,23 @@ from bench.gpu.__main__ import main
 from bench.gpu.options import STEPS, parse_options
 from bench.gpu.report import write_report
 from bench.gpu.shape import CONFIG, VOCABULARY, write_shape
-from tests.harness import emulator
+from tests.harness import ROOT, emulator
+
+
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    """`main` sets TERM's, for a process that is its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_by_default_all_steps_that_one_gpu_allows() -> None:
-    assert parse_options([]).steps == tuple(step for step in STEPS if step != "replicas")
-    assert parse_options(["--gpus", "0,1"]).steps == STEPS
+    lacking = ("replicas", "perplexity")
+    assert parse_options([]).steps == tuple(step for step in STEPS if step not in lacking)
+    assert parse_options(["--gpus", "0,1", "--text", "x"]).steps == STEPS
+    served = parse_options(["--server-url", "http://127.0.0.1:1"]).steps
+    assert served == ("sweep", "clients", "server", "interactive")
     asked = parse_options(["--steps", "server,turns", "--", "--max-num-seqs=8"])
     assert (asked.steps, asked.engine_flags) == (("turns", "server"), ("--max-num-seqs=8",))
 
@@ -31,6 +46,7 @@ def test_by_default_all_steps_that_one_gpu_allows() -> None:
         ("--steps turn", "turn: no such step"),
         ("--steps replicas", "two GPUs"),
         ("--gpus 0,0", "twice"),
+        ("--steps perplexity", "needs a text"),
         ("--gpus ,", "empty"),
         ("--server-url http://127.0.0.1:1 --steps turns", "leave turns"),
     ],
@@ -77,6 +93,24 @@ def test_steps_on_a_server_that_runs(
     assert (tmp_path / "out" / "server.png").stat().st_size > 10_000
     everything = json.loads((tmp_path / "out" / "measurements.json").read_text())
     assert set(everything) == {"machine", "warmup", "server", "sweep"}
+
+
+def test_term_ends_a_step_that_runs_and_keeps_what_was_measured(tmp_path: Path) -> None:
+    """It is said to the first process alone, as by `kill`."""
+    with emulator("--dialect", "vllm", "--ttft-ms", "5", "--itl-ms", "1") as engine:
+        flags = ["--server-url", engine.url, "--steps", "server,interactive", "--isl", "16"]
+        flags += ["--osl", "8", "--qps", "20", "--seconds", "300", "--warmup-tokens", "32"]
+        command = [sys.executable, "-m", "bench.gpu", *flags, "--output", str(tmp_path / "out")]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr
+            for line in process.stderr:
+                if "server: begins" in line:
+                    break
+            process.terminate()
+            told = process.stderr.read()
+            assert process.wait(60) == 130
+    assert "interrupted; what was measured is in" in told and "interactive: begins" not in told
+    assert (tmp_path / "out" / "warmup.json").exists()
 
 
 def test_each_run_has_what_was_compiled_while_it_was_measured(

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from threading import Event
 
-from bench.gpu import embedded, turning, turns
+from bench.gpu import embedded, turning, turns_table
 from bench.gpu.served import serve
 from bench.gpu.starts import engine_flags, server_flags, warm
 from bench.gpu.steps import Bench, Found, Target, attempt, run_step
@@ -37,7 +37,7 @@ def run(bench: Bench, keep: Keep) -> list[Found]:
         with _target(bench, note) as target:
             _measure(bench, target, note)
     if "turns" in bench.options.steps:  # starts quicker with the kernels that were compiled before
-        note(attempt("turns", bench, lambda: turning.take_turns(bench), turns.table))
+        note(attempt("turns", bench, lambda: turning.take_turns(bench), turns_table.table))
     if "embedded" in bench.options.steps:
         note(attempt("embedded", bench, lambda: _embedded(bench), embedded.table))
     return done

@@ -23,7 +23,8 @@ from bench.gpu.inproc import OwnEngine, own_command, own_engine
 from bench.gpu.ours import write_dataset
 from bench.gpu.own import PARSERS
 from bench.gpu.served import planned, serve, start_phases
-from bench.gpu.turns import Work, table, take_blocks, take_turns
+from bench.gpu.turns import Work, take_blocks, take_turns
+from bench.gpu.turns_table import table
 from bench.processes import process_tree
 from core.errors import RunError, SetupError
 from server.plan import Replica

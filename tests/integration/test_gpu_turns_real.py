@@ -10,7 +10,8 @@ import pytest
 
 from bench.gpu.inproc import own_engine
 from bench.gpu.served import planned, serve, start_phases
-from bench.gpu.turns import Work, table, take_turns
+from bench.gpu.turns import Work, take_turns
+from bench.gpu.turns_table import table
 from dataset import load_dataset
 from server.process import members
 from tests.harness import ROOT

@@ -10,6 +10,7 @@ from them. One that fails ends the run before it begins.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -32,6 +33,7 @@ PREFILLS = (
     4  # prompts that an engine reads in a step, at least: a batch is whole after so many steps
 )
 CONNECTIONS = 2048  # open at once, over all replicas
+SPARE_FILES = 256  # descriptors for all else
 FIRST_BLOCK = 16  # tokens: the smallest block that an engine caches, but for SGLang's single ones
 SEED = 20_240_805
 TRIES = 100
@@ -116,7 +118,14 @@ def _send(engines: Engines, batch: Sequence[Ids], sampling: Sampling, timeout_s:
             ) from None
 
     by_replica = sorted(range(len(batch)), key=lambda number: number % len(urls))
-    at_once(send, by_replica, CONNECTIONS)
+    at_once(send, by_replica, min(CONNECTIONS, _files() - SPARE_FILES))
+
+
+def _files() -> int:
+    """How many descriptors this process may have, raised as far as it may raise that itself."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def _request(backend: Backend, url: str, prompt: Ids, sampling: Sampling, timeout_s: float) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from backends.detect import describe, resolve
 from bench.gpu.clocks import amounts, by_client, by_engine, from_due
+from bench.gpu.compiles import shown
 from bench.gpu.histograms import grown, read_histograms
 from bench.gpu.ours import Load, known_ids, ours_command, read_ours, write_dataset
 from bench.gpu.theirs import TheirLoad, run_theirs, their_command
@@ -148,7 +149,7 @@ def _line(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
         _engine(runs, "tpot"),
         _median(runs, "cpu_ms_per_request"),
         _median(runs, "from_due", "late", "p99"),
-        str(sum(run.get("compiles", 0) for run in runs)),
+        ", ".join(shown(run.get("compiles")) for run in runs),
     )
 
 

@@ -68,6 +68,11 @@ def compiled_between(lines: Iterable[str], began_s: float, ended_s: float) -> in
     return sum(int(began_s) <= moment <= ended_s for moment in times)
 
 
+def shown(compiles: int | None) -> str:
+    """For a table; None: nobody watched."""
+    return "?" if compiles is None else str(compiles)
+
+
 def watched(log: Path) -> bool:
     """Whether the engine watches itself for compilations since its warm-up."""
     return any(WATCHED in line for line in lines_of(log.read_bytes()))

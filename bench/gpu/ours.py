@@ -19,7 +19,7 @@ from core.errors import ConfigError, RunError
 ROOT = Path(__file__).resolve().parent.parent.parent
 IDS = (1, 199_000)  # of prompts: none of gpt-oss's special ids
 SEED = 11
-INTERRUPTED = 130  # run_mlperf.py's exit code
+MEASURED = (0, 1)  # exit codes of run_mlperf.py for runs in which nothing failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,7 @@ def run_ours(load: Load, urls: Sequence[str], folder: Path) -> dict[str, Any]:
     if not done.stdout:
         raise RunError(f"run_mlperf.py ended with {done.returncode}: {done.stderr[-2000:]}")
     summary = read_ours(folder, load.mode)
-    if done.returncode == INTERRUPTED:
-        raise RunError("run_mlperf.py was interrupted: what it had measured is no run")
-    if summary["failures"]:
-        raise RunError(f"queries failed: {summary['failures']}, {summary['failure_reasons']}")
+    if done.returncode not in MEASURED:
+        why = summary["verdict"], summary["reasons"], summary["failure_reasons"]
+        raise RunError(f"run_mlperf.py ended with {done.returncode}, which is no run: {why}")
     return summary

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.gpu.compiles import shown
 from bench.gpu.ours import Load, run_ours, write_dataset
 
 GROWTH = 1.5  # from rate to rate, until one fails
@@ -156,6 +157,6 @@ def table(result: dict[str, Any]) -> str:
         rows.append(
             f"| {trial['qps']:.2f} | {trial['queries']:,} | {trial['seconds']:.0f} | "
             f"{trial['ttft_p99_ms']:,.0f} | {trial['tpot_p99_ms']:.1f} | "
-            f"{trial['tokens_per_s']:,.0f} | {trial.get('compiles', '')} | {mark} |"
+            f"{trial['tokens_per_s']:,.0f} | {shown(trial.get('compiles'))} | {mark} |"
         )
     return "\n".join(rows)

@@ -67,8 +67,9 @@ def run_step(name: str, bench: Bench, target: Target) -> Found:
     def work() -> Found:
         result = step(bench, target)
         lines = [line for mark in marks for line in mark.compiles_since()]
+        known = bool(target.logs) and all(map(watched, target.logs))  # else no lines prove nothing
         for run, began_s, ended_s in windows(result):
-            run["compiles"] = compiled_between(lines, began_s, ended_s)
+            run["compiles"] = compiled_between(lines, began_s, ended_s) if known else None
         return result
 
     found = attempt(name, bench, work, table)
@@ -158,7 +159,8 @@ def _sweep(bench: Bench, target: Target) -> Found:
         *("--server-url", target.urls[0], "--lengths", "1024/1024", "--tp", "1"),
         *("--conc", options.concurrencies, "--num-prompts-per-conc", str(options.sweep_rounds)),
         *("--range-ratio", "1.0", "--output", str(folder)),
-        *(() if options.platform == "cpu" else ("--power", gpus)),
+        # Servers that others started may be on other machines.
+        *(() if options.platform == "cpu" or options.urls else ("--power", gpus)),
     ]
     _run(command, bench.folder("sweep.txt"))
     about = json.loads((folder / "sweep.json").read_text())
@@ -166,7 +168,8 @@ def _sweep(bench: Bench, target: Target) -> Found:
 
 
 def _sweep_table(result: Found) -> str:
-    compiled = [f"{p['compiles']} at {p['conc']}" for p in result["results"] if "compiles" in p]
+    points = [p for p in result["results"] if p.get("compiles") is not None]
+    compiled = [f"{p['compiles']} at {p['conc']}" for p in points]
     last = f"\nKernels compiled while measured: {', '.join(compiled)}.\n" if compiled else ""
     return f"{result['table']}{last}"
 

@@ -72,19 +72,18 @@ def _measure(bench: Bench, target: Target, note: Keep) -> None:
         except KeyboardInterrupt:  # which may come before all are submitted
             stopped.set()
             while busy:  # a step may be about to start its client
-                _interrupt_clients()
+                _interrupt_clients(target.server)
                 time.sleep(LOOK_S)
             raise
 
 
-def _interrupt_clients() -> None:
-    """What runs for a step hears of it, too: TERM, unlike Ctrl-C, is said to us alone. Servers, in
-    sessions of their own, are ended later."""
-    own = os.getpid()
-    for pid in process_tree(own):
+def _interrupt_clients(server: int | None) -> None:
+    """What runs for a step hears of it, too: TERM is said to us alone, and some clients have sessions
+    of their own. The server is ended later."""
+    spared = {os.getpid(), *(process_tree(server) if server else ())}
+    for pid in {*process_tree(os.getpid())} - spared:
         with suppress(ProcessLookupError):
-            if pid != own and os.getsid(pid) == os.getsid(own):
-                os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGINT)
 
 
 @contextmanager
@@ -101,4 +100,4 @@ def _target(bench: Bench, note: Keep) -> Iterator[Target]:
         started = {"step": "start", "command": starting.command, "ready_s": server.ready_s}
         note(started | {"phases": server.phases})
         note(warm(bench, server.urls))
-        yield Target(server.urls, options.gpus, server.logs)
+        yield Target(server.urls, options.gpus, server.logs, starting.pid)

@@ -29,6 +29,7 @@ class Target:
     urls: tuple[str, ...]
     gpus: tuple[int, ...]
     logs: tuple[Path, ...] = ()  # none of servers that others started
+    server: int | None = None  # the process that started them
 
     def only(self, index: int) -> Target:
         """One of them."""

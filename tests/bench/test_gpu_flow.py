@@ -95,16 +95,19 @@ def test_steps_on_a_server_that_runs(
     assert set(everything) == {"machine", "warmup", "server", "sweep"}
 
 
-def test_term_ends_a_step_that_runs_and_keeps_what_was_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["server", "clients"])
+def test_term_ends_a_step_that_runs_and_keeps_what_was_measured(tmp_path: Path, step: str) -> None:
     """It is said to the first process alone, as by `kill`."""
+    shape = write_shape(tmp_path / "shape")
     with emulator("--dialect", "vllm", "--ttft-ms", "5", "--itl-ms", "1") as engine:
-        flags = ["--server-url", engine.url, "--steps", "server,interactive", "--isl", "16"]
+        flags = ["--server-url", engine.url, "--steps", f"{step},interactive", "--isl", "16"]
         flags += ["--osl", "8", "--qps", "20", "--seconds", "300", "--warmup-tokens", "32"]
+        flags += ["--model_path", str(shape)]
         command = [sys.executable, "-m", "bench.gpu", *flags, "--output", str(tmp_path / "out")]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr
             for line in process.stderr:
-                if "server: begins" in line:
+                if f"{step}: begins" in line:
                     break
             process.terminate()
             told = process.stderr.read()

@@ -49,7 +49,8 @@ def _turns(figure: Figure, result: dict[str, Any]) -> None:
 
 
 def _rates(figure: Figure, result: dict[str, Any]) -> None:
-    trials = sorted(result["trials"], key=lambda trial: float(trial["qps"]))
+    runs = [trial for trial in result["trials"] if not trial.get("failure")]
+    trials = sorted(runs, key=lambda trial: float(trial["qps"]))
     for axes, name in zip(figure.subplots(1, 2), ("ttft", "tpot"), strict=True):
         rates = [trial["qps"] for trial in trials]
         axes.plot(rates, [trial[f"{name}_p99_ms"] for trial in trials], "o-", color=BLUE)
@@ -59,8 +60,8 @@ def _rates(figure: Figure, result: dict[str, Any]) -> None:
                 *((each["qps"], each[f"{name}_p99_ms"]) for each in disturbed), strict=True
             )
             axes.plot(*places, "o", color=BLUE, markerfacecolor="white", label="compiled meanwhile")
-        limit = trials[0][f"{name}_limit_ms"]
-        axes.axhline(limit, color=ORANGE, linestyle="--", label=f"limit {limit:,.0f} ms")
+        for limit in {trial[f"{name}_limit_ms"] for trial in trials}:
+            axes.axhline(limit, color=ORANGE, linestyle="--", label=f"limit {limit:,.0f} ms")
         axes.set_xlabel("target QPS")
         axes.set_ylabel(f"{name.upper()} p99 (ms)")
         axes.set_ylim(bottom=0)

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.gpu.compiles import shown
 from bench.gpu.ours import Load, run_ours, write_dataset
+from core.errors import RunError
 
 GROWTH = 1.5  # from rate to rate, until one fails
 ROWS = 512  # different prompts
@@ -37,12 +38,18 @@ class Trial:
     verdict: str
     began_s: float = 0.0  # since 1970, as the next
     ended_s: float = 0.0
+    failure: str | None = None  # why it is no run; its figures are 0 then
 
     @property
     def passed(self) -> bool:
         """A run that the harness itself limited says nothing of the engine, so it does not count."""
         within = self.ttft_p99_ms <= self.ttft_limit_ms and self.tpot_p99_ms <= self.tpot_limit_ms
-        return within and not self.limited
+        return within and not self.limited and self.failure is None
+
+    @classmethod
+    def failed(cls, qps: float, why: str) -> Trial:
+        """A rate that the engine did not survive, such as one at which a query timed out."""
+        return cls(qps, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, "FAILED", failure=why)
 
     @classmethod
     def of(cls, qps: float, summary: dict[str, Any]) -> Trial:
@@ -110,8 +117,7 @@ def find_rate(
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Search, a folder for each run; ids: of prompts, from and up to. Raises RunError when a query
-    fails."""
+    """Search, a folder for each run; ids: of prompts, from and up to."""
     dataset = write_dataset(folder / "data.parquet", ROWS, isl, ids=ids)
 
     def run(qps: float) -> Trial:
@@ -120,7 +126,10 @@ def find_rate(
         flags = ("--warmup", "0", "--max-samples", str(min(ROWS, queries)))
         load = Load(mode, dataset, osl, queries, qps, flags=flags)
         began_s = time.time()
-        found = Trial.of(qps, run_ours(load, urls, folder / f"{qps:.3f}"))
+        try:
+            found = Trial.of(qps, run_ours(load, urls, folder / f"{qps:.3f}"))
+        except RunError as error:
+            found = Trial.failed(qps, str(error))
         found = replace(found, began_s=began_s, ended_s=time.time())
         say(f"{mode}: {line(found)}")
         return found
@@ -138,6 +147,8 @@ def find_rate(
 
 
 def line(trial: Trial) -> str:
+    if trial.failure is not None:
+        return f"{trial.qps:.2f} QPS: {trial.failure}"
     word = "within" if trial.passed else "over"
     return (
         f"{trial.qps:.2f} QPS: TTFT p99 {trial.ttft_p99_ms:,.0f} ms, TPOT p99 "
@@ -154,6 +165,8 @@ def table(result: dict[str, Any]) -> str:
     ]
     for trial in sorted(result["trials"], key=lambda trial: float(trial["qps"])):
         mark = "yes" if trial["passed"] else "limited by the harness" if trial["limited"] else "no"
+        if trial.get("failure"):
+            mark = "no run: queries failed, or the harness"
         rows.append(
             f"| {trial['qps']:.2f} | {trial['queries']:,} | {trial['seconds']:.0f} | "
             f"{trial['ttft_p99_ms']:,.0f} | {trial['tpot_p99_ms']:.1f} | "

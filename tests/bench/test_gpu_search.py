@@ -50,3 +50,14 @@ def test_real_runs(tmp_path: Path) -> None:
     assert all(one["ttft_p99_ms"] >= 20 and one["tpot_p99_ms"] >= 2 for one in found["trials"])
     assert found["trials"][0]["ttft_limit_ms"] == 2000  # Interactive's, not Server's
     assert len(said) == 2 and table(found).count("\n") == 3
+
+
+def test_a_rate_at_which_queries_fail_is_too_high_and_costs_no_other(tmp_path: Path) -> None:
+    flags = ("--dialect", "vllm", "--fault", "http_500:after=15")
+    with emulator(*flags) as engine:
+        effort = Effort(20, 0.5, 2)
+        found = find_rate([engine.url], "server", 16, 8, (1, 900), effort, tmp_path, print)
+    good, bad = found["trials"]
+    assert good["passed"] and (bad["qps"], bad["passed"]) == (30, False)
+    assert "http_error" in bad["failure"] and found["best_qps"] == 20
+    assert "no run" in table(found).splitlines()[-1]

@@ -52,8 +52,12 @@ def run(options: Options) -> int:
 
 
 def _keeper(options: Options) -> Callable[[Found], None]:
-    """Stores what a step found. Raises SetupError now rather than after an hour."""
+    """Stores what a step found; an earlier folder is moved aside. Raises SetupError now rather than
+    after an hour."""
     try:
+        if (options.output / "machine.json").exists():  # or old steps would be in the new report
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            options.output.rename(options.output.with_name(f"{options.output.name}-until-{stamp}"))
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"--output {options.output}: {error.strerror}: choose another") from None

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -100,6 +101,7 @@ def attempt(name: str, bench: Bench, work: Callable[[], Found], table: Table) ->
         found["table"] = table(found["result"])
     except Exception as error:  # noqa: BLE001 - see above
         found["error"] = f"{type(error).__name__}: {error}"
+        found["traceback"] = traceback.format_exc()
         bench.say(f"{name}: FAILED: {found['error']}")
     found["seconds"] = time.time() - began
     bench.say(f"{name}: {found['seconds']:.0f} s")

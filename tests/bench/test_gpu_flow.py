@@ -80,6 +80,9 @@ def test_steps_on_a_server_that_runs(
 ) -> None:
     """A real search and a step that fails: the first is kept, and the end tells of the second."""
     monkeypatch.setattr(steps, "PROFILE", "no-such-profile")
+    (tmp_path / "out").mkdir()
+    for old in ("machine", "perplexity"):  # an earlier run's
+        (tmp_path / "out" / f"{old}.json").write_text("{}")
     with emulator("--dialect", "vllm", "--ttft-ms", "5", "--itl-ms", "1") as engine:
         flags = ["--server-url", engine.url, "--steps", "server,sweep", "--qps", "20"]
         flags += ["--isl", "16", "--osl", "8", "--seconds", "1", "--searches", "2"]
@@ -93,6 +96,8 @@ def test_steps_on_a_server_that_runs(
     assert (tmp_path / "out" / "server.png").stat().st_size > 10_000
     everything = json.loads((tmp_path / "out" / "measurements.json").read_text())
     assert set(everything) == {"machine", "warmup", "server", "sweep"}
+    assert "_sweep" in everything["sweep"]["traceback"]
+    assert len(list(tmp_path.glob("out-until-*/perplexity.json"))) == 1
 
 
 @pytest.mark.parametrize("step", ["server", "clients"])

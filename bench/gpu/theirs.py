@@ -72,12 +72,15 @@ def their_command(load: TheirLoad, url: str, python: str, result: Path) -> list[
 
 def run_theirs(command: list[str], result: Path) -> tuple[Watched, Records]:
     """One run. Raises RunError when it left no result, and for requests that failed."""
+    result.unlink(missing_ok=True)  # an earlier run's must not pass for this one's
     watched = watch(command, os.environ | ENVIRONMENT)
     try:
-        found = json.loads(result.read_text())
+        found = json.loads(result.read_text()) if watched.returncode == 0 else None
     except (OSError, ValueError):
+        found = None
+    if found is None:
         complaint = watched.stderr[-2000:]
-        raise RunError(f"vllm bench serve ended with {watched.returncode}: {complaint}") from None
+        raise RunError(f"vllm bench serve ended with {watched.returncode}: {complaint}")
     if found["failed"]:
         errors = sorted({error for error in found["errors"] if error})[:ERRORS_SHOWN]
         raise RunError(f"vllm bench serve: {found['failed']} requests failed: {errors}")

@@ -29,9 +29,7 @@ from core.outcome import Outcome
 Ids = npt.NDArray[np.int32]
 
 ANSWER_TOKENS = 16
-PREFILLS = (
-    4  # prompts that an engine reads in a step, at least: a batch is whole after so many steps
-)
+PREFILLS = 4  # prompts that an engine reads in a step, at least
 CONNECTIONS = 2048  # open at once, over all replicas
 SPARE_FILES = 256  # descriptors for all else
 FIRST_BLOCK = 16  # tokens: the smallest block that an engine caches, but for SGLang's single ones
@@ -118,14 +116,15 @@ def _send(engines: Engines, batch: Sequence[Ids], sampling: Sampling, timeout_s:
             ) from None
 
     by_replica = sorted(range(len(batch)), key=lambda number: number % len(urls))
-    at_once(send, by_replica, min(CONNECTIONS, _files() - SPARE_FILES))
+    at_once(send, by_replica, _connections())
 
 
-def _files() -> int:
-    """How many descriptors this process may have, raised as far as it may raise that itself."""
+def _connections() -> int:
+    """How many may be open at once; this process's limit of files is raised as far as it may be."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    unlimited = most == resource.RLIM_INFINITY  # which is -1
+    return CONNECTIONS if unlimited else min(CONNECTIONS, most - SPARE_FILES)
 
 
 def _request(backend: Backend, url: str, prompt: Ids, sampling: Sampling, timeout_s: float) -> None:

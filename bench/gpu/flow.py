@@ -60,10 +60,12 @@ def _measure(bench: Bench, target: Target, note: Keep) -> None:
 
     def follow(number: int) -> None:
         busy.add(number)
-        for step in lanes[number]:
-            if not stopped.is_set():
-                note(run_step(step, bench, target.only(number)))
-        busy.discard(number)
+        try:
+            for step in lanes[number]:
+                if not stopped.is_set():
+                    note(run_step(step, bench, target.only(number)))
+        finally:  # also where a step's figures cannot be stored
+            busy.discard(number)
 
     with ThreadPoolExecutor(len(lanes)) as threads:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
@@ -9,6 +10,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pytest
 
+from backends import warmup
 from backends.engines import Engines, probe
 from backends.warmup import (
     FIRST_BLOCK,
@@ -117,6 +119,18 @@ def test_a_ladder_of_lengths_comes_first_one_prompt_at_a_time() -> None:
         assert [entry["prompt_tokens"] for entry in truth[:6]] == [31, 32, 63, 64, 95, 96]
         assert [entry["n_tokens"] for entry in truth] == [1] * 6 + [16] * 2
         assert all(b["arrived_ns"] > a["done_ns"] for a, b in pairwise(truth[:7]))
+
+
+@pytest.mark.parametrize(
+    ("most", "connections"), [(resource.RLIM_INFINITY, 2048), (65_536, 2048), (1024, 768)]
+)
+def test_connections_leave_room_for_other_files(
+    monkeypatch: pytest.MonkeyPatch, most: int, connections: int
+) -> None:
+    raised: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (512, most))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: raised.append(limits))
+    assert warmup._connections() == connections and raised == [(most, most)]
 
 
 def test_the_ladder_is_unlike_the_dataset() -> None:

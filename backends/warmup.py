@@ -10,7 +10,6 @@ from them. One that fails ends the run before it begins.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,8 +21,9 @@ import numpy.typing as npt
 from backends.base import AnswerError, Backend, check_answer
 from backends.engines import Engines
 from backends.pages import at_once, fetch
-from core.config import Sampling
+from core.config import LADDER_STEP, Sampling
 from core.errors import ConfigError, SetupError
+from core.files import raise_file_limit
 from core.outcome import Outcome
 
 Ids = npt.NDArray[np.int32]
@@ -35,10 +35,6 @@ SPARE_FILES = 256  # descriptors for all else
 FIRST_BLOCK = 16  # tokens: the smallest block that an engine caches, but for SGLang's single ones
 SEED = 20_240_805
 TRIES = 100
-# Tokens of a ladder's step. The routing kernels of vLLM's Triton MoE are compiled for a stride that is
-# the batch's tokens rounded up to 32 (vllm/third_party/triton_kernels/topk.py, version 0.26), and
-# Triton compiles once more for numbers that 16 divides: so each step has two lengths.
-LENGTH_STEP = 32
 FIRST_BATCH = 2
 
 
@@ -121,10 +117,8 @@ def _send(engines: Engines, batch: Sequence[Ids], sampling: Sampling, timeout_s:
 
 def _connections() -> int:
     """How many may be open at once; this process's limit of files is raised as far as it may be."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    unlimited = most == resource.RLIM_INFINITY  # which is -1
-    return CONNECTIONS if unlimited else min(CONNECTIONS, most - SPARE_FILES)
+    most = raise_file_limit()
+    return CONNECTIONS if most is None else min(CONNECTIONS, most - SPARE_FILES)
 
 
 def _request(backend: Backend, url: str, prompt: Ids, sampling: Sampling, timeout_s: float) -> None:
@@ -156,7 +150,7 @@ def warmup_prompts(prompts: Sequence[Ids], rounds: int, n: int) -> list[Ids]:
 
 def ladder_prompts(prompts: Sequence[Ids], longest: int, n: int) -> list[list[Ids]]:
     """`n` prompts of each length, two in a step, up to `longest`; unlike `prompts`, as above."""
-    steps = range(LENGTH_STEP, longest + 1, LENGTH_STEP)
+    steps = range(LADDER_STEP, longest + 1, LADDER_STEP)
     lengths = [length for step in steps for length in (step - 1, step)]
     made = _unlike(prompts, [length for length in lengths for _ in range(n)], SEED + 1)
     return [made[i : i + n] for i in range(0, len(made), n)]

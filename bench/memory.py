@@ -8,7 +8,6 @@ there are streams: both the client's workers and the emulator are several then.
 from __future__ import annotations
 
 import math
-import resource
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from bench.measure import run_once
 from bench.processes import gauge, process_tree, pss_bytes
 from bench.workloads import F_ENGINE, open_at_once
+from core.files import most_files
 from engine.emulator import run_emulator
 
 SPARE_DESCRIPTORS = 500
@@ -31,9 +31,8 @@ class Peak:
 
 def processes_for(streams: int) -> int:
     """How many processes it takes to hold so many sockets."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    each = most - SPARE_DESCRIPTORS if most > 0 else streams
-    return max(1, math.ceil(streams / each))
+    most = most_files()
+    return 1 if most is None else max(1, math.ceil(streams / (most - SPARE_DESCRIPTORS)))
 
 
 def peak_of(streams: int, n_processes: int, folder: Path) -> Peak:

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import sys
 
 from client.spec import WorkerSpec
 from client.worker import Worker
-
-
-def raise_file_limit() -> None:
-    """Every open request is a socket; the soft limit is often 1024 where the hard one is high."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+from core.files import raise_file_limit
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ slows things down, is a warning.
 from __future__ import annotations
 
 import ipaddress
-import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -17,6 +16,7 @@ from typing import Literal
 
 from core.config import RunConfig
 from core.errors import SetupError
+from core.files import most_files
 from core.limits import EPHEMERAL, Limits, parse_limits
 
 RESERVED_FILES = 32  # of a worker's descriptors: pipes, the event loop, libraries
@@ -115,8 +115,7 @@ def require_room(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def read_limits() -> Limits:
     """This machine's facts."""
-    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # workers raise theirs to the hard one
-    return parse_limits(None if files == resource.RLIM_INFINITY else files, _read)
+    return parse_limits(most_files(), _read)  # workers raise theirs to that
 
 
 def _files(need: Connections, limits: Limits) -> Iterator[Finding]:

@@ -28,9 +28,9 @@ def main(profile: Profile, argv: Sequence[str], environ: Mapping[str, str]) -> i
     """0 when every point passed, else 1, after Ctrl-C 130. Raises HarnessError before any point."""
     sweep = Sweep(profile, parse_options(argv, profile, environ), environ, Console())
     sweep.out.warn(sweep.options.warnings)
-    model, folder = _model(sweep), sweep.options.folder
     if gpus := sweep.options.orders.power_gpus:
-        open_meter(gpus)  # what cannot be measured is said before any point
+        open_meter(gpus)  # what cannot be measured is said before any server is asked or started
+    model, folder = _model(sweep), sweep.options.folder
     missing = [_missing(sweep, sweep.points(tp, model)) for tp in sweep.options.orders.tps]
     _open_folder(sweep)
     with sweep.out.logged(folder / LOG):

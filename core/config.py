@@ -12,6 +12,10 @@ from core.scenario import Scenario
 
 Routing = Literal["least-tokens", "round-robin"]
 MIN_DRAIN_MS, MAX_DRAIN_MS = 1, 1000
+# Tokens of a step of --warmup-tokens. The routing kernels of vLLM's Triton MoE are compiled for a
+# stride that is the batch's tokens rounded up to 32 (vllm/third_party/triton_kernels/topk.py, version
+# 0.26), and Triton compiles once more for numbers that 16 divides: so each step has two lengths.
+LADDER_STEP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,10 @@ class RunConfig:
             require(value is None or value >= 1, flag, value, "at least 1")
         require(self.warmup >= 0, "--warmup", self.warmup, "0 (off) or more requests")
         require(
-            self.warmup_tokens >= 0, "--warmup-tokens", self.warmup_tokens, "0 (off) or more tokens"
+            self.warmup_tokens == 0 or self.warmup_tokens >= LADDER_STEP,
+            "--warmup-tokens",
+            self.warmup_tokens,
+            f"0 (off) or at least {LADDER_STEP} tokens, the first step of its lengths",
         )
         drain = self.drain_ms
         require(

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import gc
 import os
-import resource
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ import orjson
 import uvloop
 
 from core.errors import SetupError
+from core.files import raise_file_limit
 from engine.asked import Card
 from engine.clock import Clock, Pace
 from engine.emulator import execute
@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Whatever a library prints must not get between the parent and the ready line.
     out = os.dup(1)
     os.dup2(2, 1)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one descriptor per stream
+    raise_file_limit()
     uvloop.run(live(args, out))
 
 

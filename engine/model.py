@@ -44,7 +44,7 @@ class Model:
         self._eos: list[int] = []
 
     def load(self, folder: Path, threads: int, seed: int, device: str) -> None:
-        """Raises RuntimeError where there is no such device."""
+        """Raises RuntimeError where there is no such device, or another transformers."""
         import torch
         import transformers
 
@@ -169,21 +169,27 @@ def _eos_ids(model: Any) -> list[int]:
 
 def _manager(model: Any, cache_tokens: int, max_running: int, seed: int) -> Any:
     """Sampling values here are placeholders: a processor that is neutral for the whole engine is
-    left out, and could then not be set per request either."""
+    left out, and could then not be set per request either. Raises RuntimeError."""
     import transformers
 
     generation: Any = transformers.GenerationConfig
-    batching = transformers.ContinuousBatchingConfig(
-        page_size=PAGE,
-        num_blocks=-(-cache_tokens // PAGE),
-        max_batch_tokens=BATCH_TOKENS,
-        max_requests_per_batch=max_running,
-        allow_block_sharing=False,  # every prompt is computed: the engine reports no cached tokens
-        safety_margin=0.0,  # admission is the server's
-        use_cuda_graph=False,
-        per_request_processors=True,
-        seed=seed,
-    )
+    try:
+        batching = transformers.ContinuousBatchingConfig(
+            page_size=PAGE,
+            num_blocks=-(-cache_tokens // PAGE),
+            max_batch_tokens=BATCH_TOKENS,
+            max_requests_per_batch=max_running,
+            allow_block_sharing=False,  # every prompt is computed: no cached tokens are reported
+            safety_margin=0.0,  # admission is the server's
+            use_cuda_graph=False,
+            per_request_processors=True,
+            seed=seed,
+        )
+    except TypeError as error:  # its continuous batching is young, and its settings change
+        raise RuntimeError(
+            f"transformers {transformers.__version__} is not the release that this engine is written "
+            f"for ({error}): install the one of requirements/embedded.txt"
+        ) from None
     return model.init_continuous_batching(
         generation(do_sample=True, temperature=0.5, top_k=1, top_p=0.5, eos_token_id=NO_EOS),
         batching,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from backends.warmup import ladder_prompts
 from core.config import RunConfig
 from core.errors import ConfigError
 from core.scenario import Scenario
@@ -104,6 +106,16 @@ def test_warmup() -> None:
         0,
         9,
     )
+
+
+def test_a_ladder_has_a_first_step_or_is_refused() -> None:
+    assert [parse("--warmup-tokens", n).warmup_tokens for n in ("0", "32")] == [0, 32]
+    assert ladder_prompts([np.arange(9, dtype=np.int32)], 32, 1)
+    for few in ("1", "31"):
+        with pytest.raises(
+            ConfigError, match=rf"^--warmup-tokens {few}: .*0 \(off\) or at least 32"
+        ):
+            parse("--warmup-tokens", few)
 
 
 def test_numbers_that_may_be_left_to_the_harness() -> None:

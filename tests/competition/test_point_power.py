@@ -34,7 +34,7 @@ from tests.competition.test_sweep import (
     sweep,
 )
 from tests.server.servers import free_ports
-from tests.telemetry.driver import driver_folder
+from tests.telemetry.driver import NAME, driver_folder
 
 LENGTHS = ("--lengths", "64/8", "--conc", "2,1")
 
@@ -92,6 +92,27 @@ def test_of_a_server_that_the_sweep_starts(tmp_path: Path) -> None:
     done = sweep(tmp_path, *flags, PORT=str(port), MODEL="m", LD_LIBRARY_PATH=driver)
     assert done.returncode == 0, done.stderr
     assert read(folder / "result_isl64_osl8_conc1.json")["energy_j"] == 50.0
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_what_cannot_be_metered_is_said_before_a_server_is_asked_or_started(
+    tmp_path: Path, started: bool
+) -> None:
+    port, driver, folder = str(free_ports()), driver_folder(tmp_path), tmp_path / "out"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / NAME).touch()
+    argv = ("--tp", "1", "--lengths", "64/8", "--conc", "1", "--output", folder)
+    url = ("--server-url", f"http://127.0.0.1:{port}", "--num-prompts-per-conc", "2")  # none there
+    for gpu, library, code, said in (
+        ("5", driver, 2, "GPU 5: NVML has 2 on this machine"),
+        ("0", broken, 3, "no GPU whose power can be measured: NVIDIA's NVML says"),
+    ):
+        more = (*argv, "--power", gpu)
+        flags = launch(tmp_path, *more) if started else (*more, *url)
+        done = sweep(tmp_path, *flags, PORT=port, MODEL="m", LD_LIBRARY_PATH=str(library))
+        assert (done.returncode, folder.exists()) == (code, False), done.stderr
+        assert done.stderr.startswith(f"ERROR: {said}"), done.stderr
 
 
 class Meter(PowerMeter):

@@ -89,3 +89,27 @@ def test_a_device_that_is_not_there(device: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"--device {device}: " in done.stderr
+
+
+OLDER = """
+import transformers
+from engine.__main__ import main
+
+def older(self, **settings):
+    raise TypeError("an unexpected keyword argument 'page_size'")
+
+transformers.ContinuousBatchingConfig.__init__ = older
+main(["model"])
+"""
+
+
+def test_another_release_of_transformers() -> None:
+    """The settings of its continuous batching have changed from release to release."""
+    pytest.importorskip("transformers")
+    command = [sys.executable, "-c", OLDER]
+    quiet = subprocess.DEVNULL
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=quiet, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'page_size'" in done.stderr and "requirements/embedded.txt" in done.stderr

@@ -19,6 +19,7 @@ from tests.harness import (
     emulator,
     run_mlperf,
     server_conf,
+    unmarked,
     write_conf,
     write_dataset,
 )
@@ -81,7 +82,7 @@ def test_a_failing_answer_is_counted_and_fails_the_run(
         truth = engine.truth()
     assert run.code == 4, run.stdout + run.stderr
     summary = run.summary
-    assert summary["verdict"] == "FAILED"
+    assert unmarked(summary["verdict"]) == "FAILED"
     struck = sum(entry["fault"] is not None for entry in truth)
     assert summary["failures"] == {outcome.label: struck}
     assert struck > 0
@@ -124,7 +125,9 @@ def test_the_only_replica_dies(tmp_path: Path, inputs: tuple[str, ...]) -> None:
     assert run.code == 4, run.stdout + run.stderr
     summary = run.summary
     assert summary["failures"]["no_replica"] > 0
-    assert summary["ok"] >= 9
+    # Ten answers were not struck; on a busy machine some of them were open when the engine died.
+    assert summary["ok"] > 0
+    assert summary["ok"] + summary["failures"][Outcome.DISCONNECTED.label] >= 10
     assert summary["issued"] == len(run.records)
 
 
@@ -177,8 +180,7 @@ def test_interrupt_keeps_records_and_leaves_no_process(
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     summary = json.loads((folder / "summary.json").read_text())
-    # On a busy machine it may go on: "and limited by the harness".
-    assert summary["verdict"].partition(",")[0] == "INTERRUPTED"
+    assert unmarked(summary["verdict"]) == "INTERRUPTED"
     records = read_parquet(folder / "queries.parquet")
     assert summary["ok"] > 0 and summary["failures"]["cancelled"] > 0
     assert len(records) >= summary["ok"] + summary["failures"]["cancelled"]
@@ -272,7 +274,7 @@ def test_disk_full_in_the_middle(tmp_path: Path, inputs: tuple[str, ...]) -> Non
     assert run.code == 4, run.stdout + run.stderr
     assert "No space left on device" in run.stdout + run.stderr
     assert "Traceback" not in run.stderr
-    assert run.last_line["verdict"] == "FAILED"
+    assert unmarked(run.last_line["verdict"]) == "FAILED"
 
 
 def test_nothing_is_named_as_a_number_that_it_is_not(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 
 from bench.gpu import flow
 from bench.gpu.options import Options, parse_options
-from bench.gpu.ours import ROOT
-from bench.gpu.report import write_report
+from bench.gpu.ours import ROOT, Found
+from bench.gpu.report import draw_plots, write_report
 from bench.gpu.shape import write_shape
-from bench.gpu.steps import Bench, Found
+from bench.gpu.steps import Bench
 from client.signals import interrupt_on_term
 from core.errors import HarnessError, SetupError
 
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; what was measured is in {options.output}\n")
+        kept = options.output
+        sys.stderr.write(f"interrupted; to see what was measured: -m bench.gpu.report {kept}\n")
         return INTERRUPTED
 
 
@@ -46,6 +47,8 @@ def run(options: Options) -> int:
     bench = Bench(options, options.model or write_shape(options.output / "model"), _say())
     failed = [found["step"] for found in flow.run(bench, keep) if "error" in found]
     sys.stdout.write(write_report(options.output))
+    sys.stdout.flush()
+    draw_plots(options.output)
     if failed:
         sys.stderr.write(f"failed: {', '.join(failed)}; see {options.output}\n")
     return FAILED if failed else 0

@@ -6,38 +6,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.gpu.markdown import markdown
 from bench.gpu.ours import ROOT, Load, run_ours
 from bench.gpu.served import serve
+from core.errors import RunError, SetupError
 
 DATASET = ROOT / "dataset" / "demonstration.parquet"
 MAX_TOKENS, QUERIES = 48, 256
+HEAD = ("device", "ready after s", "queries", "tokens/s")
 
 
 def on_devices(devices: Sequence[str], folder: Path) -> dict[str, Any]:
-    """One run on each. Raises SetupError, RunError."""
-    found = {}
+    """One run on each; an `error` beside them where a device gave none."""
+    found, errors = {}, []
     for device in devices:
-        place = folder / device.replace(":", "-")
-        flags = ("--engine", "embedded", "--dp", "1")
-        with serve(flags, (f"--device={device}",), place) as starting:
-            load = Load("offline", DATASET, MAX_TOKENS, QUERIES)
-            summary = run_ours(load, starting.ready.urls, place)
-            found[device] = {
-                "ready_s": starting.ready.ready_s,
-                "queries": summary["ok"],
-                "seconds": summary["duration_s"],
-                "tokens_per_s": summary["tokens_per_s"],
-                "verdict": summary["verdict"],
-            }
-    return {"max_tokens": MAX_TOKENS, "devices": found}
+        try:
+            found[device] = _on(device, folder / device.replace(":", "-"))
+        except (SetupError, RunError) as error:
+            errors.append(f"{device}: {error}")
+    return {"error": "; ".join(errors), "max_tokens": MAX_TOKENS, "devices": found}
+
+
+def _on(device: str, folder: Path) -> dict[str, Any]:
+    """Raises SetupError, RunError."""
+    flags = ("--engine", "embedded", "--dp", "1")
+    with serve(flags, (f"--device={device}",), folder) as starting:
+        load = Load("offline", DATASET, MAX_TOKENS, QUERIES)
+        summary = run_ours(load, starting.ready.urls, folder)
+        return {
+            "ready_s": starting.ready.ready_s,
+            "queries": summary["ok"],
+            "seconds": summary["duration_s"],
+            "tokens_per_s": summary["tokens_per_s"],
+            "verdict": summary["verdict"],
+        }
 
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: a line a device."""
-    rows = ["| device | ready after s | queries | tokens/s |", "|---|---|---|---|"]
-    for device, found in result["devices"].items():
-        rows.append(
-            f"| {device} | {found['ready_s']:.1f} | {found['queries']:,} | "
-            f"{found['tokens_per_s']:,.0f} |"
+    rows = (
+        (
+            device,
+            f"{found['ready_s']:.1f}",
+            f"{found['queries']:,}",
+            f"{found['tokens_per_s']:,.0f}",
         )
-    return "\n".join(rows)
+        for device, found in result["devices"].items()
+    )
+    return markdown(HEAD, rows)

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.gpu.together import deaf
 from core.errors import HarnessError, RunError, SetupError
 from server.plan import Replica
 from server.process import members
@@ -172,8 +173,7 @@ def own_command(replica: Replica) -> list[str]:
 def environment(replica: Replica, environ: Mapping[str, str]) -> dict[str, str]:
     """The replica's, and what is printed is in the log when an answer comes."""
     kept = {name: value for name, value in environ.items() if name not in replica.removed}
-    ours = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}  # our folder hides no library
-    return kept | dict(replica.environment) | ours
+    return kept | dict(replica.environment) | {"PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager
@@ -185,4 +185,5 @@ def own_engine(
     try:
         yield engine
     finally:
-        engine.end()
+        with deaf():
+            engine.end()

@@ -8,18 +8,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import ConfigError, RunError
+from results.records import Records, read_parquet
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IDS = (1, 199_000)  # of prompts: none of gpt-oss's special ids
 SEED = 11
+CONF = "user.conf"
+Found = dict[str, Any]  # figures, as they are stored
 MEASURED = (0, 1)  # exit codes of run_mlperf.py for runs in which nothing failed
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Each request of a step."""
+
+    isl: int  # tokens of the prompt
+    osl: int  # tokens of the answer, at most
+    ids: tuple[int, int] = IDS  # of prompts: from and up to
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,17 @@ class Load:
         return "".join(f"{key} = {value}\n" for key, value in lines.items())
 
 
+class Ended(Protocol):
+    """A command that has ended."""
+
+    @property
+    def returncode(self) -> int: ...
+    @property
+    def stdout(self) -> str: ...
+    @property
+    def stderr(self) -> str: ...
+
+
 def known_ids(model: Path) -> tuple[int, int]:
     """From and up to which ids prompts of that model's folder may have. Raises ConfigError."""
     path = model / "config.json"
@@ -66,15 +89,18 @@ def write_dataset(
     return path
 
 
-def ours_command(load: Load, urls: Sequence[str], folder: Path) -> list[str]:
-    """The command of one run; writes its user.conf into `folder`."""
+def prepare(load: Load, folder: Path) -> None:
+    """What the command needs in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    conf = folder / "user.conf"
-    conf.write_text(load.conf())
+    (folder / CONF).write_text(load.conf())
+
+
+def ours_command(load: Load, urls: Sequence[str], folder: Path) -> list[str]:
+    """The command of one run, for which `prepare` has written its user.conf."""
     options = {
         "--mode": load.mode,
         "--input-file": load.dataset,
-        "--user-conf": conf,
+        "--user-conf": folder / CONF,
         "--output-dir": folder / "output",
         "--server-url": ",".join(urls),
         "--max-tokens": load.max_tokens,
@@ -93,10 +119,21 @@ def read_ours(folder: Path, mode: str) -> dict[str, Any]:
     return found
 
 
+def read_queries(folder: Path, mode: str) -> Records:
+    """A record of each query."""
+    return read_parquet(folder / "output" / mode / "performance" / "queries.parquet")
+
+
 def run_ours(load: Load, urls: Sequence[str], folder: Path) -> dict[str, Any]:
     """One run; its summary. Raises RunError when it left none, and for queries that failed."""
+    prepare(load, folder)
     command = ours_command(load, urls, folder)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return judge_ours(load, folder, done)
+
+
+def judge_ours(load: Load, folder: Path, done: Ended) -> dict[str, Any]:
+    """The summary of a run that has ended, whose words are kept in `folder`. Raises as `run_ours`."""
     (folder / "stdout.txt").write_text(done.stdout)
     (folder / "stderr.txt").write_text(done.stderr)
     if not done.stdout:

@@ -6,9 +6,10 @@ parser, so that both engines have the same settings. Nothing of the harness is i
 engine's Python has none of it, and what stands here runs on Python 3.10.
 
 JSON lines. Out, once: {ready_s, version, ignored, max_num_seqs, max_num_batched_tokens}. In, for each
-turn: {prompts: a file with a list of lists of ids, max_tokens, temperature, ignore_eos, detokenize}.
-Out: {seconds, requests, prompt_tokens, output_tokens, cpu_s}. The end of stdin ends it; an exception
-is told as {error} and gives exit code 1.
+turn: {prompts: a file with a list of lists of ids, max_tokens, temperature, ignore_eos, detokenize,
+singly: whether each prompt waits for the answer to the one before}. Out: {seconds, requests,
+prompt_tokens, output_tokens, cpu_s}. The end of stdin ends it; an exception is told as {error} and
+gives exit code 1.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ LONGEST_ERROR = 2_000  # characters; the log has all of it
 
 
 def main() -> None:
+    if Path(sys.path[0]) == Path(__file__).parent:
+        del sys.path[0]  # its modules are none of the engine's
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # vLLM writes to stdout, too
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's commands do

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,45 +12,60 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
 DPI = 130
 Steps = Mapping[str, dict[str, Any]]
+Results = Sequence[dict[str, Any]]
 
 
 def draw(steps: Steps, folder: Path) -> None:
-    """STEP.png for each step that has a picture. Raises ImportError without matplotlib."""
+    """NAME.png for each picture whose steps were measured. Raises ImportError without matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    for name, picture in PICTURES.items():
-        if "result" in steps.get(name, {}):
+    for name, (picture, shown) in PICTURES.items():
+        results = [steps[step]["result"] for step in shown if "result" in steps.get(step, {})]
+        results = [result for result in results if good_runs(result)]
+        if results:
             figure = pyplot.figure(figsize=(9, 4), layout="constrained")
-            picture(figure, steps[name]["result"])
+            picture(figure, results)
             figure.savefig(folder / f"{name}.png", dpi=DPI)
             pyplot.close(figure)
 
 
-def _turns(figure: Figure, result: dict[str, Any]) -> None:
+def good_runs(result: Mapping[str, Any]) -> Results:
+    """Its rounds or trials, less those that failed."""
+    runs = result["rounds"] if "rounds" in result else result["trials"]
+    return [run for run in runs if not run.get("failure")]
+
+
+def _turns(figure: Figure, results: Results) -> None:
     axes = figure.subplots()
-    rounds = result["rounds"]
+    rounds = [(result, each) for result in results for each in result["rounds"]]
     for offset, side, colour, label in (
         (-0.2, "own", GREY, "the engine's own benchmark, in process"),
         (0.2, "ours", BLUE, "ours: LoadGen over HTTP"),
     ):
-        values = [each[side]["tokens_per_s"] for each in rounds]
+        values = [each[side]["tokens_per_s"] for _, each in rounds]
         bars = axes.bar([n + offset for n in range(len(rounds))], values, 0.38, color=colour)
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
         bars.set_label(label)
-    names = [f"round {n}\n{each['ratio']:.3f}" for n, each in enumerate(rounds, 1)]
-    axes.set_xticks(range(len(rounds)), names)
+    names = [
+        f"{each['ratio']:.3f}\nours on GPU {result['gpus'][0]}, own on GPU {result['gpus'][-1]}"
+        for result, each in rounds
+    ]
+    axes.set_xticks(range(len(rounds)), names, fontsize=8)
     axes.set_ylabel("output tokens/s")
     axes.set_ylim(top=axes.get_ylim()[1] * 1.2)
-    axes.set_title(f"Offline, {result['requests']:,} prompts of {result['isl']:.0f} tokens")
+    first = results[0]
+    axes.set_title(
+        f"Offline, {first['requests']:,} prompts of {first['isl']:.0f} tokens: ours / own"
+    )
     axes.legend(loc="upper right", fontsize=8)
 
 
-def _rates(figure: Figure, result: dict[str, Any]) -> None:
-    runs = [trial for trial in result["trials"] if not trial.get("failure")]
-    trials = sorted(runs, key=lambda trial: float(trial["qps"]))
+def _rates(figure: Figure, results: Results) -> None:
+    (result,) = results
+    trials = sorted(good_runs(result), key=lambda trial: float(trial["qps"]))
     for axes, name in zip(figure.subplots(1, 2), ("ttft", "tpot"), strict=True):
         rates = [trial["qps"] for trial in trials]
         axes.plot(rates, [trial[f"{name}_p99_ms"] for trial in trials], "o-", color=BLUE)
@@ -70,8 +85,9 @@ def _rates(figure: Figure, result: dict[str, Any]) -> None:
     figure.suptitle(f"{result['mode'].capitalize()}, ISL {result['isl']}, OSL {result['osl']}")
 
 
-PICTURES: dict[str, Callable[[Figure, dict[str, Any]], None]] = {
-    "turns": _turns,
-    "server": _rates,
-    "interactive": _rates,
+# By the name of the file: what draws it, and the steps whose results it gets.
+PICTURES: dict[str, tuple[Callable[[Figure, Results], None], tuple[str, ...]]] = {
+    "turns": (_turns, ("turns", "exchanged")),
+    "server": (_rates, ("server",)),
+    "interactive": (_rates, ("interactive",)),
 }

@@ -11,15 +11,22 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from bench.gpu.compiles import shown
-from bench.gpu.ours import Load, run_ours, write_dataset
+from bench.gpu.markdown import markdown
+from bench.gpu.ours import Ask, Load, run_ours, write_dataset
+from bench.gpu.together import INTERRUPTED
 from core.errors import RunError
 
 GROWTH = 1.5  # from rate to rate, until one fails
 ROWS = 512  # different prompts
 MS = 1e6  # nanoseconds
+HEAD = (
+    *("target QPS", "queries", "seconds", "TTFT p99 ms", "TPOT p99 ms"),
+    *("tokens/s", "compiled", "within limits"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +84,13 @@ class Effort:
     precision: float = 0.05  # between the best rate and the worst above it
 
 
-def search(run: Callable[[float], Trial], effort: Effort) -> list[Trial]:
-    """Trials in the order in which they were made."""
+def search(run: Callable[[float], Trial | None], effort: Effort) -> list[Trial]:
+    """Trials in the order in which they were made; None ends the search."""
     trials: list[Trial] = []
     while len(trials) < effort.runs and (rate := next_rate(trials, effort)) is not None:
-        trials.append(run(rate))
+        if (trial := run(rate)) is None:
+            break
+        trials.append(trial)
     return trials
 
 
@@ -110,35 +119,43 @@ def lowest_failure(trials: Iterable[Trial]) -> float | None:
 def find_rate(
     urls: Sequence[str],
     mode: str,
-    isl: int,
-    osl: int,
-    ids: tuple[int, int],
+    ask: Ask,
     effort: Effort,
     folder: Path,
     say: Callable[[str], None],
+    stopped: Event,
 ) -> dict[str, Any]:
-    """Search, a folder for each run; ids: of prompts, from and up to."""
-    dataset = write_dataset(folder / "data.parquet", ROWS, isl, ids=ids)
+    """Search, a folder for each run, until `stopped`. The result has an `error` when that ended it, or
+    when no rate gave a run."""
+    dataset = write_dataset(folder / "data.parquet", ROWS, ask.isl, ids=ask.ids)
 
-    def run(qps: float) -> Trial:
+    def run(qps: float) -> Trial | None:
         queries = max(2, round(qps * effort.seconds))
         # LoadGen issues no fewer queries than there are samples.
         flags = ("--warmup", "0", "--max-samples", str(min(ROWS, queries)))
-        load = Load(mode, dataset, osl, queries, qps, flags=flags)
+        load = Load(mode, dataset, ask.osl, queries, qps, flags=flags)
         began_s = time.time()
         try:
             found = Trial.of(qps, run_ours(load, urls, folder / f"{qps:.3f}"))
         except RunError as error:
+            if stopped.is_set():  # it was ended by us, and says nothing of the rate
+                return None
             found = Trial.failed(qps, str(error))
         found = replace(found, began_s=began_s, ended_s=time.time())
         say(f"{mode}: {line(found)}")
         return found
 
     trials = search(run, effort)
+    error = None
+    if stopped.is_set():
+        error = INTERRUPTED
+    elif all(trial.failure is not None for trial in trials):
+        error = f"no rate gave a run: {trials[-1].failure}"
     return {
+        "error": error,
         "mode": mode,
-        "isl": isl,
-        "osl": osl,
+        "isl": ask.isl,
+        "osl": ask.osl,
         "replicas": len(urls),
         "best_qps": best(trials),
         "lowest_failing_qps": lowest_failure(trials),
@@ -158,18 +175,22 @@ def line(trial: Trial) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: the trials by rate."""
-    rows = [
-        "| target QPS | queries | seconds | TTFT p99 ms | TPOT p99 ms | tokens/s | compiled | within "
-        "limits |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for trial in sorted(result["trials"], key=lambda trial: float(trial["qps"])):
-        mark = "yes" if trial["passed"] else "limited by the harness" if trial["limited"] else "no"
-        if trial.get("failure"):
-            mark = "no run: queries failed, or the harness"
-        rows.append(
-            f"| {trial['qps']:.2f} | {trial['queries']:,} | {trial['seconds']:.0f} | "
-            f"{trial['ttft_p99_ms']:,.0f} | {trial['tpot_p99_ms']:.1f} | "
-            f"{trial['tokens_per_s']:,.0f} | {shown(trial.get('compiles'))} | {mark} |"
-        )
-    return "\n".join(rows)
+    trials = sorted(result["trials"], key=lambda trial: float(trial["qps"]))
+    return markdown(HEAD, map(_row, trials))
+
+
+def _row(trial: dict[str, Any]) -> tuple[str, ...]:
+    if trial["failure"]:
+        blank = [""] * (len(HEAD) - 2)
+        return (f"{trial['qps']:.2f}", *blank, "no run: queries failed, or the harness")
+    mark = "yes" if trial["passed"] else "limited by the harness" if trial["limited"] else "no"
+    return (
+        f"{trial['qps']:.2f}",
+        f"{trial['queries']:,}",
+        f"{trial['seconds']:.0f}",
+        f"{trial['ttft_p99_ms']:,.0f}",
+        f"{trial['tpot_p99_ms']:.1f}",
+        f"{trial['tokens_per_s']:,.0f}",
+        shown(trial.get("compiles")),
+        mark,
+    )

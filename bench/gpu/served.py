@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.gpu.compiles import lines_of
 from bench.gpu.inproc import KILL_S, gone, kill
 from bench.gpu.ours import ROOT
+from bench.gpu.together import deaf
 from bench.processes import process_tree
 from core.errors import RunError, SetupError
 from server import installed, machine, plan
@@ -122,7 +123,8 @@ def serve(
     try:
         yield starting
     finally:
-        starting.end()
+        with deaf():
+            starting.end()
 
 
 def planned(

@@ -9,8 +9,8 @@ import numpy as np
 from backends.engines import probe
 from backends.warmup import warm_up
 from bench.gpu.options import Options
-from bench.gpu.ours import SEED
-from bench.gpu.steps import Bench, Found
+from bench.gpu.ours import SEED, Found
+from bench.gpu.steps import Bench
 from core.config import Sampling
 
 WARM_UP_LIMIT_S = 600.0  # for one answer
@@ -24,7 +24,7 @@ def server_flags(bench: Bench, gpus: Sequence[int]) -> tuple[str, ...]:
     flags += ["--python", options.python, "--timeout", str(options.timeout_s)]
     if options.platform:
         flags += ["--platform", options.platform]
-    if options.platform != "cpu":
+    if options.on_gpus:
         flags += ["--gpus", ",".join(map(str, gpus))]
     return tuple(flags)
 
@@ -34,9 +34,9 @@ def engine_flags(options: Options) -> tuple[str, ...]:
     return (*(("--load-format=dummy",) if options.model is None else ()), *options.engine_flags)
 
 
-def warm(bench: Bench, urls: Sequence[str]) -> Found:
-    """As many at once as steps will have, so that none meets a batch of a new size. Raises
-    SetupError."""
+def warm(bench: Bench, urls: Sequence[str], requests: int) -> Found:
+    """The ladder of lengths, then as many `requests` at once as steps will have, so that none meets a
+    batch of a new size. Raises SetupError."""
     options = bench.options
     random = np.random.default_rng(SEED + 1)
     prompts = [random.integers(*bench.ids, options.isl, np.int32) for _ in range(PROMPTS)]
@@ -44,7 +44,7 @@ def warm(bench: Bench, urls: Sequence[str]) -> Found:
     found = warm_up(
         probe(urls, "auto"),
         prompts,
-        options.warmup,
+        requests,
         sampling,
         WARM_UP_LIMIT_S,
         options.warmup_tokens,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 
 def main() -> None:
-    del sys.path[0]  # this folder: its modules are none of the engine's
+    if Path(sys.path[0]) == Path(__file__).parent:
+        del sys.path[0]  # its modules are none of the engine's
     serve = import_module("vllm.benchmarks.serve")
     parser = import_module("vllm.utils.argparse_utils").FlexibleArgumentParser()
     serve.add_cli_args(parser)

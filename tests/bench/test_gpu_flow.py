@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.gpu import steps
+from bench.gpu import commands
 from bench.gpu.__main__ import main
 from bench.gpu.options import STEPS, parse_options
-from bench.gpu.report import write_report
+from bench.gpu.report import draw_plots, write_report
+from bench.gpu.report import main as report
 from bench.gpu.shape import CONFIG, VOCABULARY, write_shape
+from bench.gpu.steps import measured
+from tests.bench.test_gpu_turns import replica
 from tests.harness import ROOT, emulator
+from tests.server.servers import FAKE as FAKE_ENGINE
+from tests.server.servers import environ
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +36,9 @@ def _handler() -> Iterator[None]:
 
 
 def test_by_default_all_steps_that_one_gpu_allows() -> None:
-    lacking = ("replicas", "perplexity")
+    lacking = ("exchanged", "replicas", "perplexity")
     assert parse_options([]).steps == tuple(step for step in STEPS if step not in lacking)
-    assert parse_options(["--gpus", "0,1", "--text", "x"]).steps == STEPS
+    assert parse_options(["--gpus", "0,1", "--text", __file__]).steps == STEPS
     served = parse_options(["--server-url", "http://127.0.0.1:1"]).steps
     assert served == ("sweep", "clients", "server", "interactive")
     asked = parse_options(["--steps", "server,turns", "--", "--max-num-seqs=8"])
@@ -48,6 +53,12 @@ def test_by_default_all_steps_that_one_gpu_allows() -> None:
         ("--gpus 0,0", "twice"),
         ("--steps perplexity", "needs a text"),
         ("--gpus ,", "empty"),
+        ("--warmup-tokens 31", "at least 32"),
+        ("--rounds 0", "0: must be at least 1"),
+        ("--osl 1", "1: must be at least 2"),
+        ("--qps 0", "0: must be above 0"),
+        ("--queries many", "invalid number value: 'many'"),
+        ("--text /nowhere/text", "no such file"),
         ("--server-url http://127.0.0.1:1 --steps turns", "leave turns"),
     ],
 )
@@ -79,19 +90,20 @@ def test_steps_on_a_server_that_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real search and a step that fails: the first is kept, and the end tells of the second."""
-    monkeypatch.setattr(steps, "PROFILE", "no-such-profile")
+    monkeypatch.setattr(commands, "PROFILE", "no-such-profile")
     (tmp_path / "out").mkdir()
     for old in ("machine", "perplexity"):  # an earlier run's
         (tmp_path / "out" / f"{old}.json").write_text("{}")
     with emulator("--dialect", "vllm", "--ttft-ms", "5", "--itl-ms", "1") as engine:
         flags = ["--server-url", engine.url, "--steps", "server,sweep", "--qps", "20"]
-        flags += ["--isl", "16", "--osl", "8", "--seconds", "1", "--searches", "2"]
-        code = main([*flags, "--warmup", "4", "--output", str(tmp_path / "out")])
+        flags += ["--isl", "16", "--osl", "8", "--seconds", "1", "--searches", "1"]
+        flags += ["--warmup", "4", "--warmup-tokens", "32"]
+        code = main([*flags, "--output", str(tmp_path / "out")])
     shown, told = capsys.readouterr()
     assert code == 1 and "failed: sweep" in told
     assert "## Server: the highest rate" in shown and "FAILED: RunError" in shown
     kept = json.loads((tmp_path / "out" / "server.json").read_text())
-    assert kept["result"]["best_qps"] == 30 and kept["result"]["osl"] == 4
+    assert kept["result"]["best_qps"] == 20 and kept["result"]["osl"] == 4
     assert "no-such-profile" in (tmp_path / "out" / "sweep.txt").read_text()
     assert (tmp_path / "out" / "server.png").stat().st_size > 10_000
     everything = json.loads((tmp_path / "out" / "measurements.json").read_text())
@@ -103,50 +115,122 @@ def test_steps_on_a_server_that_runs(
 @pytest.mark.parametrize("step", ["server", "clients"])
 def test_term_ends_a_step_that_runs_and_keeps_what_was_measured(tmp_path: Path, step: str) -> None:
     """It is said to the first process alone, as by `kill`."""
-    shape = write_shape(tmp_path / "shape")
     with emulator("--dialect", "vllm", "--ttft-ms", "5", "--itl-ms", "1") as engine:
-        flags = ["--server-url", engine.url, "--steps", f"{step},interactive", "--isl", "16"]
-        flags += ["--osl", "8", "--qps", "20", "--seconds", "300", "--warmup-tokens", "32"]
-        flags += ["--model_path", str(shape)]
-        command = [sys.executable, "-m", "bench.gpu", *flags, "--output", str(tmp_path / "out")]
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr
-            for line in process.stderr:
-                if f"{step}: begins" in line:
-                    break
+        flags = ["--server-url", engine.url, "--steps", f"{step},interactive"]
+        with begun(f"{step}: begins", tmp_path, *flags, "--seconds", "300") as process:
             process.terminate()
-            told = process.stderr.read()
-            assert process.wait(60) == 130
-    assert "interrupted; what was measured is in" in told and "interactive: begins" not in told
-    assert (tmp_path / "out" / "warmup.json").exists()
+            told = ended(process)
+    assert "interrupted; to see what was measured" in told and "interactive: begins" not in told
+    kept = json.loads((tmp_path / "out" / f"{step}.json").read_text())
+    assert kept["error"] == "interrupted" and not list(measured(kept["result"]))
 
 
-def test_each_run_has_what_was_compiled_while_it_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_twice_keeps_a_search_until_then(tmp_path: Path) -> None:
+    """The rate at which it came is no failure, and no further one is tried."""
+    with emulator("--dialect", "vllm", "--ttft-ms", "5", "--itl-ms", "1") as engine:
+        flags = ["--server-url", engine.url, "--steps", "server"]
+        with begun("server: 20.00 QPS", tmp_path, *flags, "--seconds", "3") as process:
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.2)  # like a hand's
+            told = ended(process)
+    assert "interrupted; to see what was measured" in told
+    kept = json.loads((tmp_path / "out" / "server.json").read_text())
+    result = kept["result"]
+    assert kept["error"] == "interrupted" and [t["qps"] for t in result["trials"]] == [20]
+    assert (result["best_qps"], result["lowest_failing_qps"]) == (20, None)
+    tables = write_report(tmp_path / "out")
+    assert "FAILED: interrupted" in tables and "| 20.00 |" in tables
+    draw_plots(tmp_path / "out")
+
+
+def test_what_the_docs_show_can_be_drawn_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = tmp_path / "replica.log"
-    log.write_text("Kernel JIT monitor activated\n")
-    noon = time.mktime((time.localtime().tm_year, 11, 22, 12, 0, 0, 0, 0, -1))
-
-    def step(bench: steps.Bench, target: steps.Target) -> steps.Found:
-        with log.open("a") as file:
-            file.write("WARNING 11-22 12:00:20 Triton kernel JIT compilation during inference: k\n")
-        started = datetime.fromtimestamp(noon + 30, UTC).isoformat(timespec="seconds")
-        return {
-            "runs": [{"began_s": noon + n, "ended_s": noon + n + 9.5} for n in (0, 10, 20)],
-            "results": [{"date": started, "duration": 9.0}],
-        }
-
-    monkeypatch.setitem(steps.STEPS, "sweep", (step, lambda result: str(len(result["runs"]))))
-    bench = steps.Bench(parse_options([]), tmp_path, lambda text: None)
-    found = steps.run_step("sweep", bench, steps.Target(("u",), (0,), (log,)))
-    assert [run["compiles"] for run in found["result"]["runs"]] == [0, 0, 1]
-    assert found["result"]["results"][0]["compiles"] == 0
-    assert (len(found["compiles"]), found["watched"], found["table"]) == (1, [True], "3")
+    with pytest.raises(SystemExit):
+        report([str(tmp_path)])
+    assert "no step of bench.gpu" in capsys.readouterr().err
+    for file in (ROOT / "docs" / "measurements").glob("*.json"):
+        shutil.copy(file, tmp_path)
+    report([str(tmp_path)])
+    tables = capsys.readouterr().out
+    told = (ROOT / "docs" / "measurements.md").read_text()
+    for step in ("turns", "server", "interactive"):
+        assert (tmp_path / f"{step}.png").stat().st_size > 10_000
+        assert f"measurements/{step}.png" in told
+    assert tables.count("\n## ") + 1 == len({*STEPS} - {"exchanged", "embedded"})
 
 
-def test_the_report_says_what_was_compiled_only_where_it_was_watched(tmp_path: Path) -> None:
-    found: dict[str, Any] = {"step": "perplexity", "seconds": 3.0, "table": "| a |", "compiles": []}
-    for watched, words in (([True], "0 kernels compiled"), ([False], "(3 s)"), ([], "(3 s)")):
-        (tmp_path / "perplexity.json").write_text(json.dumps(found | {"watched": watched}))
-        assert words in write_report(tmp_path)
+def test_a_visit_to_two_gpus(tmp_path: Path) -> None:
+    """run_server.sh starts what behaves as a vLLM for CUDA, and the same has an LLM in a process."""
+    names, seen = ("turns", "exchanged", "replicas", "server"), tmp_path / "seen"
+    flags = ["--platform", "cuda", "--gpus", "5,3", "--steps", ",".join(names), "--queries", "20"]
+    flags += ["--rounds", "1", "--seconds", "1", "--searches", "1", "--warmup", "4"]
+    flags += ["--python", str(write_engine(tmp_path, seen)), "--isl", "16", "--osl", "8"]
+    flags += ["--warmup-tokens", "32", "--qps", "20", "--output", str(tmp_path / "out")]
+    model = write_shape(tmp_path / "ok")  # so it behaves
+    path = f"{tmp_path}:{environ()['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.gpu", *flags, "--model_path", str(model)],
+        cwd=ROOT, env=environ() | {"PATH": path}, capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = {step: json.loads((tmp_path / "out" / f"{step}.json").read_text()) for step in names}
+    assert [kept[step]["result"]["gpus"] for step in names[:2]] == [[5, 3], [3, 5]]
+    assert [kept[step]["gpus"] for step in names[2:]] == [[5, 3], [5]]
+    # The servers of all steps, then those of turns and exchanged, each before the engine beside it.
+    starts = [line.split() for line in seen.read_text().splitlines()]
+    order = [" ".join(words) for words in starts]
+    assert sorted(order[:2]) == ["3 served", "5 served"]
+    assert (sorted(order[2:4]), sorted(order[4:])) == (
+        ["3 own", "5 served"],
+        ["3 served", "5 own"],
+    )
+    assert (
+        "Over both ways round" in done.stdout and "ours on GPU 3, the engine's own" in done.stdout
+    )
+    assert (tmp_path / "out" / "turns.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "start.json").read_text())["ready_s"] > 0
+
+
+def write_engine(folder: Path, seen: Path) -> Path:
+    """An engine's interpreter, which notes each start and its GPU in `seen`; beside an nvidia-smi."""
+    own = replica(folder / "fake", "ok").environment  # with which the fake vLLM is found
+    python = folder / "engine-python"  # run_server.sh takes none of this name for itself
+    python.write_text(
+        f"""#!/bin/bash
+        case "$*" in
+            *bench/gpu/own.py*) what=own ;;
+            "-m vllm."*) what=served ;;
+            *) exec "{sys.executable}" "{FAKE_ENGINE}" "$@" ;;
+        esac
+        echo "$CUDA_VISIBLE_DEVICES $what" >>"{seen}"
+        [[ $what == own ]] || exec "{sys.executable}" "{FAKE_ENGINE}" "$@"
+        {" ".join(f"{name}='{value}'" for name, value in own)} exec "{sys.executable}" "$@"
+        """
+    )
+    smi = folder / "nvidia-smi"
+    smi.write_text("#!/bin/sh\nfor n in 0 1 2 3 4 5; do echo NVIDIA H200; done\n")
+    for script in (python, smi):
+        script.chmod(0o755)
+    return python
+
+
+@contextmanager
+def begun(until: str, folder: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
+    """The bench, once it has said that."""
+    small = ["--isl", "16", "--osl", "8", "--qps", "20", "--warmup-tokens", "32"]
+    small += ["--model_path", str(write_shape(folder / "shape")), "--output", str(folder / "out")]
+    command = [sys.executable, "-m", "bench.gpu", *flags, *small]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert any(until in line for line in process.stderr)
+        yield process
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it said last."""
+    assert process.stderr
+    told = process.stderr.read()
+    assert process.wait(60) == 130
+    return told

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
+from bench.gpu import search as search_module
+from bench.gpu.ours import Ask, Load
 from bench.gpu.search import Effort, Trial, best, find_rate, search, table
+from core.errors import RunError
 from tests.harness import emulator
 
 
@@ -42,22 +48,55 @@ def test_real_runs(tmp_path: Path) -> None:
     said: list[str] = []
     with emulator("--dialect", "vllm", "--ttft-ms", "20", "--itl-ms", "2") as engine:
         effort = Effort(20, 0.5, 2)
-        found = find_rate(
-            [engine.url], "interactive", 16, 8, (1, 900), effort, tmp_path, said.append
-        )
+        ask = Ask(16, 8, (1, 900))
+        found = find_rate([engine.url], "interactive", ask, effort, tmp_path, said.append, Event())
     assert [one["qps"] for one in found["trials"]] == [20, 30]
     assert [one["queries"] for one in found["trials"]] == [10, 15]
     assert all(one["ttft_p99_ms"] >= 20 and one["tpot_p99_ms"] >= 2 for one in found["trials"])
     assert found["trials"][0]["ttft_limit_ms"] == 2000  # Interactive's, not Server's
-    assert len(said) == 2 and table(found).count("\n") == 3
+    assert len(said) == 2 and table(found).count("\n") == 4
 
 
 def test_a_rate_at_which_queries_fail_is_too_high_and_costs_no_other(tmp_path: Path) -> None:
     flags = ("--dialect", "vllm", "--fault", "http_500:after=15")
     with emulator(*flags) as engine:
-        effort = Effort(20, 0.5, 2)
-        found = find_rate([engine.url], "server", 16, 8, (1, 900), effort, tmp_path, print)
+        found = find_server_rate(engine.url, tmp_path, Event())
     good, bad = found["trials"]
     assert good["passed"] and (bad["qps"], bad["passed"]) == (30, False)
     assert "http_error" in bad["failure"] and found["best_qps"] == 20
-    assert "no run" in table(found).splitlines()[-1]
+    assert found["error"] is None
+    assert table(found).splitlines()[-1].startswith("| 30.00 |  |  |  |  |  |  | no run")
+
+
+def find_server_rate(url: str, folder: Path, stopped: Event) -> dict[str, Any]:
+    return find_rate(
+        [url], "server", Ask(16, 8, (1, 900)), Effort(20, 0.5, 2), folder, print, stopped
+    )
+
+
+def test_a_search_without_a_run_has_not_ended_well(tmp_path: Path) -> None:
+    with emulator("--dialect", "vllm", "--fault", "http_500:every=1") as engine:
+        found = find_server_rate(engine.url, tmp_path, Event())
+    assert len(found["trials"]) == 2 and found["best_qps"] is None
+    assert "no rate gave a run: run_mlperf.py ended with 4" in found["error"]
+
+
+def test_a_run_that_was_ended_by_us_says_nothing_of_its_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes in the second run, whose client then ends as one that failed."""
+    stopped, run_ours = Event(), search_module.run_ours
+
+    def run(load: Load, urls: Sequence[str], folder: Path) -> dict[str, Any]:
+        found = run_ours(load, urls, folder)
+        if load.qps > 20:
+            stopped.set()
+            raise RunError("run_mlperf.py ended with 130")
+        return found
+
+    monkeypatch.setattr(search_module, "run_ours", run)
+    with emulator("--dialect", "vllm") as engine:
+        found = find_server_rate(engine.url, tmp_path, stopped)
+    assert [trial["qps"] for trial in found["trials"]] == [20]
+    assert (found["error"], found["best_qps"]) == ("interrupted", 20)
+    assert found["lowest_failing_qps"] is None

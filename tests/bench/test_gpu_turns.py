@@ -7,10 +7,11 @@ import os
 import re
 import signal
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.gpu import inproc, served
-from bench.gpu.compiles import LogMark, compiled_between, watched
 from bench.gpu.inproc import OwnEngine, own_command, own_engine
-from bench.gpu.ours import write_dataset
+from bench.gpu.ours import read_queries, write_dataset
 from bench.gpu.own import PARSERS
 from bench.gpu.served import planned, serve, start_phases
-from bench.gpu.turns import Work, take_blocks, take_turns
-from bench.gpu.turns_table import table
+from bench.gpu.sides import Work, run_side
+from bench.gpu.turns import take_blocks, take_turns
+from bench.gpu.turns_table import exchange, table
 from bench.processes import process_tree
 from core.errors import RunError, SetupError
 from server.plan import Replica
@@ -46,6 +47,9 @@ def make_arg_parser(parser):
         parser.add_argument(name, default="none")
     for name in ("--port", "--max-num-seqs", "--max-num-batched-tokens"):
         parser.add_argument(name, type=int)
+    for name in ("--stream-interval", "--gpu-memory-utilization", "--max-cudagraph-capture-size"):
+        parser.add_argument(name, type=float)  # of the recipes
+    parser.add_argument("--no-enable-prefix-caching", action="store_true")
 """
 LIMIT_S = 60.0
 TICK_S = 0.02  # of what the kernel tells, at both ends
@@ -62,8 +66,7 @@ def replica(folder: Path, mode: str, *flags: str, place: str = PARSERS[0]) -> Re
     command = (sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model=m/{mode}")
     environment = {
         "PYTHONPATH": str(folder),
-        "SERVER_LOG": str(folder / "server.log"),
-        "BESIDE": str(folder / "turns" / "round-0"),
+        "BESIDE": str(folder / "turns"),
     }
     return Replica(
         *(0, "127.0.0.1", 1, "http://127.0.0.1:1", "GPU 0", (*command, *flags)),
@@ -174,15 +177,32 @@ def test_what_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert len(members(engine.session)) == 3  # the last is deaf to TERM
 
 
+def test_a_second_ctrl_c_leaves_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, session = inproc.gone, 0
+
+    def gone_after_ctrl_c(living: Callable[[], Sequence[int]], limit_s: float) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return gone(living, limit_s)
+
+    monkeypatch.setattr(inproc, "GRACE_S", 0.5)
+    monkeypatch.setattr(inproc, "gone", gone_after_ctrl_c)
+    with pytest.raises(KeyboardInterrupt), own(tmp_path, "stubborn") as engine:
+        assert engine.ready
+        session = engine.session
+        raise KeyboardInterrupt
+    assert session and not members(session)
+
+
 @contextmanager
-def turns(folder: Path, mode: str, rounds: int, **options: Any) -> Iterator[dict[str, Any]]:
+def turns(folder: Path, mode: str, rounds: int) -> Iterator[dict[str, Any]]:
     dataset = write_dataset(folder / "rows.parquet", ROWS, ISL)
     log, said = folder / "server.log", list[str]()
     log.write_text("")
     with emulator("--ttft-ms", "5", "--itl-ms", "1") as engine, own(folder, mode) as other:
         work = Work(dataset, QUERIES, OSL, rounds, folder / "turns", detokenize=False)
-        yield take_turns(work, engine.url, log, other, said.append, **options)
-    assert len(said) == 1 + rounds
+        warm = partial(said.append, "warm")
+        yield take_turns(work, engine.url, log, other, said.append, warm)
+    assert said[0] == "warm" and len(said) == 2 + rounds
 
 
 def test_turns(tmp_path: Path) -> None:
@@ -191,8 +211,8 @@ def test_turns(tmp_path: Path) -> None:
     requests = 3 * ROWS
     assert (result["requests"], result["isl"], result["max_tokens"]) == (requests, ISL, OSL)
     rounds = result["rounds"]
-    assert [each["order"] for each in rounds] == [["ours", "own"], ["own", "ours"], ["ours", "own"]]
-    for number, each in enumerate(rounds):
+    assert len(rounds) == 3 and result["error"] is None
+    for number, each in enumerate(rounds, 1):
         ours, other = each["ours"], each["own"]
         summary = tmp_path / "turns" / f"round-{number}" / "output/offline/performance/summary.json"
         found = json.loads(summary.read_text())
@@ -203,10 +223,15 @@ def test_turns(tmp_path: Path) -> None:
             assert side["tokens_per_s"] == pytest.approx(side["output_tokens"] / side["seconds"])
         assert each["ratio"] == ours["tokens_per_s"] / other["tokens_per_s"]
         assert ours["busiest"]["peak_busy"] >= 0
+        # From the sending: an Offline query, due at once, is held back until the engine has room.
+        queries = read_queries(tmp_path / "turns" / f"round-{number}", "offline")
+        mean_ns = int((queries["done_ns"] - queries["sent_ns"]).sum()) / requests
+        assert ours["latency_s"]["client"] == pytest.approx(mean_ns / 1e9, rel=1e-9)
+        assert each["first"] == ("own", "ours")[(number - 1) % 2]
     compiled = [(list(each["ours"]["compiles"]), list(each["own"]["compiles"])) for each in rounds]
     assert compiled == [
         ([], []),
-        ([KERNEL.format("_served_3")], [KERNEL.format("_own_3")]),
+        ([], [KERNEL.format("_own_3")]),
         ([], []),
     ]
     ratios = sorted(each["ratio"] for each in rounds)
@@ -214,6 +239,8 @@ def test_turns(tmp_path: Path) -> None:
     assert result["watched"] == {"ours": False, "own": False}
     assert json.loads(json.dumps(result))["engine"]["version"] == "0.26.0"
     assert "'detokenize': False" in (tmp_path / "own.log").read_text()
+    kept = json.loads((tmp_path / "turns" / "rounds.json").read_text())
+    assert [each["ratio"] for each in kept[1:]] == [each["ratio"] for each in rounds]
     told = result["commands"]["ours"]
     assert told[told.index("--warmup") + 1] == "0"
     asked = json.loads((tmp_path / "turns" / "prompts.json").read_text())
@@ -228,13 +255,30 @@ def test_the_table_of_turns(tmp_path: Path) -> None:
             name: {"seconds": 1e6 / speed, "tokens_per_s": speed, "compiles": compiles}
             for name, speed in sides.items()
         }
-        return {"order": ["ours", "own"], **found, "ratio": ours / 2000.0}
+        return {**found, "ratio": ours / 2000.0}
 
-    rounds = [line(1900.0, []), line(1990.0, ["one"]), line(2010.0, [])]
-    lines = table({"rounds": rounds, "ratio": {"median": 0.995}}).splitlines()
+    rounds = [line(1900.0, ["one"]), line(1990.0, []), line(2010.0, [])]
+    every, none = {"ours": True, "own": True}, {"ours": False, "own": True}
+    result = {"rounds": rounds, "ratio": {"median": 0.995}, "watched": every, "watches_all": every}
+    where, _, *lines = table(result | {"gpus": [0, 1]}).splitlines()
+    assert "ours on GPU 0, the engine's own on GPU 1" in where
+    assert "all rounds of ours" in table(result | {"gpus": [0]})
     assert len({text.count("|") for text in lines}) == 1
-    assert lines[2] == "| 1 | ours, own | 526.32 | 500.00 | 1,900 | 2,000 | 0.9500 | 0 |"
-    assert lines[-1] == "| median |  | 502.51 | 500.00 | 1,990 | 2,000 | 0.9950 | 2 |"
+    assert lines[2] == "| 1 | 526.32 | 500.00 | 1,900 | 2,000 | 0.9500 | 1 and 1 |"
+    assert lines[-1] == "| median | 502.51 | 500.00 | 1,990 | 2,000 | 0.9950 |  |"
+    unknown = table(result | {"gpus": [0], "watched": none, "watches_all": none})
+    assert "| ? and 1 |" in unknown and "first compilations only" not in unknown
+    assert "first compilations only" in table(result | {"gpus": [0], "watches_all": none})
+
+
+def test_what_the_exchange_of_gpus_leaves() -> None:
+    """Ours is 0.98 of the engine's own, and GPU 3 gives 0.9 of what GPU 5 gives."""
+    both = [
+        {"gpus": gpus, "ratio": {"median": ratio}}
+        for gpus, ratio in (((3, 5), 0.98 * 0.9), ((5, 3), 0.98 / 0.9))
+    ]
+    told = exchange(*both)
+    assert "0.9800 of the engine's own speed; GPU 3 gives 0.9000 of what GPU 5 gives" in told
 
 
 def test_blocks_on_one_gpu(tmp_path: Path) -> None:
@@ -244,76 +288,80 @@ def test_blocks_on_one_gpu(tmp_path: Path) -> None:
     log.write_text("")
 
     @contextmanager
-    def server() -> Iterator[tuple[str, Path]]:
+    def server() -> Iterator[tuple[str, Path, int]]:
         with emulator("--ttft-ms", "5", "--itl-ms", "1") as engine:
             order.append("server")
-            yield engine.url, log
+            yield engine.url, log, engine.process.pid
         order.append("gone")
 
     @contextmanager
     def process() -> Iterator[inproc.OwnEngine]:
         order.append("process")
-        with own(tmp_path, "compiling") as engine:
+        with own(tmp_path, mode) as engine:
             yield engine
 
+    mode = "compiling"
     result = take_blocks(work, server, process, order.append)
     told = [word for word in order if word in ("server", "gone", "process")]
     assert told == ["server", "gone", "process"]  # never both at the same time
-    assert [each["order"] for each in result["rounds"]] == [["blocks"]] * 2
     assert [len(each["own"]["compiles"]) for each in result["rounds"]] == [0, 1]
-    assert table(result).count("\n") == 5
+    assert len(result["warm_up"]["own"]["compiles"]) == 1  # of a round that is not counted
+    mode = "dying_in_the_third"
+    result = take_blocks(work, server, process, order.append)
+    assert len(result["rounds"]) == 1 and "ended without a word" in result["error"]
 
 
-def test_both_at_once(tmp_path: Path) -> None:
-    with turns(tmp_path, "together", 1, at_once=True) as result:
-        pass
-    assert [each["order"] for each in result["rounds"]] == [["at once"]]
+def test_a_side_has_what_its_engine_compiled_meanwhile(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(KERNEL.format("_before") + "\n")
+
+    def side() -> dict[str, Any]:
+        with log.open("a") as file:
+            file.write(KERNEL.format("_meanwhile") + "\n")
+        return {"seconds": 1.0}
+
+    assert run_side(side, log) == {"seconds": 1.0, "compiles": (KERNEL.format("_meanwhile"),)}
+
+
+def test_one_side_at_a_time_and_each_is_first_in_its_turn(tmp_path: Path) -> None:
+    with turns(tmp_path, "after", 3) as result:
+        assert len(result["rounds"]) == 3
+    told = [line for line in (tmp_path / "own.log").read_text().splitlines() if "ours" in line]
+    assert told == ["after ours", "before ours"] * 2
+
+
+def test_ctrl_c_ends_the_side_that_runs(tmp_path: Path) -> None:
+    """It answers never, and does not hear of it by itself."""
+
+    log = tmp_path / "own.log"
+
+    def interrupt() -> None:
+        wait_for(lambda: log.exists() and "asked" in log.read_text())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as thread, pytest.raises(KeyboardInterrupt):
+        thread.submit(interrupt)
+        with turns(tmp_path, "endless", 1):
+            pass
+    assert "KeyboardInterrupt" in log.read_text()  # it heard of it, rather than be killed
+
+
+def test_rounds_before_one_that_fails_are_kept(tmp_path: Path) -> None:
+    work = Work(write_dataset(tmp_path / "rows.parquet", ROWS, ISL), QUERIES, OSL, 2, tmp_path)
+    log = tmp_path / "server.log"
+    log.write_text("")
+    with (
+        emulator("--ttft-ms", "5", "--itl-ms", "1") as engine,
+        own(tmp_path, "dying_in_the_third") as other,
+    ):
+        result = take_turns(work, engine.url, log, other, print)
+    assert len(result["rounds"]) == 1 and "ended without a word" in result["error"]
+    assert result["ratio"]["median"] == result["rounds"][0]["ratio"]
 
 
 def test_a_side_that_does_less(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="answered 23 of 24"), turns(tmp_path, "forgetful", 1):
         pass
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "(EngineCore pid=7) \x1b[33mWARNING\x1b[0m 11-20 10:00:00 [jit_monitor.py:136] "
-        + KERNEL.format("_topk_forward"),
-        "WARNING 11-20 [jit_monitor.py:136] CuTeDSL JIT compilation during inference: Fmha.",
-        "Triton autotuning for function kernel finished after 0.12s; best config selected: M: 128;",
-        "(EngineCore pid=7) - INFO - autotuner.py:457 - flashinfer.jit: [Autotuner]: "
-        "Autotuning process starts ...",
-        "AUTOTUNE mm(64x2880, 2880x128)",
-        "W1120 torch._dynamo hit config.recompile_limit (8)",
-        "INFO 11-20 [backends.py:1155] Dynamo bytecode transform time: 4.56 s",
-        "INFO 11-20 [backends.py:394] Compiling a graph for compile range (1, 8192) takes 9.87 s",
-        "INFO 11-20 [monitor.py:48] torch.compile took 12.34 s in total",
-    ],
-)
-def test_what_is_compiled_since_a_mark(tmp_path: Path, line: str) -> None:
-    log = tmp_path / "log"
-    log.write_text(f"{line}\n")
-    mark = LogMark.at(log)
-    with log.open("a") as file:
-        file.write("Processed prompts:  50%|##\rProcessed prompts: 100%|####\nserving requests\n")
-    assert mark.compiles_since() == ()
-    with log.open("a") as file:
-        file.write(f"INFO: throughput 17\n{line}\n")
-    (found,) = mark.compiles_since()
-    assert found and found in line.replace("\x1b[33m", "").replace("\x1b[0m", "")
-
-
-def test_who_is_watched(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("jit_monitor_verbose=True\n")
-    assert not watched(log)
-    log.write_text(
-        "(EngineCore pid=7) INFO 11-20 [jit_monitor.py:84] Kernel JIT monitor activated; monitored "
-        "JIT compilations during inference will use mode=warn.\n"
-    )
-    assert watched(log)
-    assert LogMark(log, 0).compiles_since() == ()
 
 
 def test_phases_of_a_start(tmp_path: Path) -> None:
@@ -400,13 +448,3 @@ def test_the_plan_of_what_is_served(tmp_path: Path) -> None:
     command = own_command(second)
     assert command == [flags[1], str(inproc.SCRIPT), *second.command[3:]]
     assert "--port=4001" in command
-
-
-STAMPS = ("11:59:59", "12:00:00", "12:00:59", "12:01:00")
-
-
-def test_lines_of_a_time() -> None:
-    year = time.localtime().tm_year
-    noon = time.mktime((year, 11, 22, 12, 0, 0, 0, 0, -1))
-    lines = [f"WARNING 11-22 {stamp} [x.py:1] {KERNEL.format('k')}" for stamp in STAMPS]
-    assert compiled_between([*lines, "a progress bar without a time"], noon + 0.9, noon + 59.5) == 2

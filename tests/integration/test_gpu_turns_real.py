@@ -10,7 +10,8 @@ import pytest
 
 from bench.gpu.inproc import own_engine
 from bench.gpu.served import planned, serve, start_phases
-from bench.gpu.turns import Work, take_turns
+from bench.gpu.sides import Work
+from bench.gpu.turns import take_turns
 from bench.gpu.turns_table import table
 from dataset import load_dataset
 from server.process import members
@@ -22,6 +23,7 @@ from tests.vllm_cpu import engine_environment, vllm_python
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(900)]
 ENGINE_FLAGS = ("--dtype=float32", "--max-model-len=2048", "--served-model-name=tiny-gpt-oss")
 ROWS, MAX_TOKENS = 12, 24
+SIDES = ("ours", "own")
 
 
 def write_rows(path: Path) -> Path:
@@ -62,10 +64,10 @@ def test_both_ways_to_one_engine(tmp_path: Path) -> None:
     for phases in (*server.phases, start_phases(log)):
         assert {"weights", "engine"} <= phases.keys()
     (turn,) = result["rounds"]
-    for side in (turn["ours"], turn["own"], result["warm_up"]):
+    for side in (*(turn[who] for who in SIDES), *(result["warm_up"][who] for who in SIDES)):
         assert 2 * ROWS <= side["output_tokens"] <= MAX_TOKENS * ROWS
     assert turn["own"]["requests"] == result["requests"] == ROWS
     assert turn["own"]["prompt_tokens"] == round(result["isl"] * ROWS)
     assert turn["own"]["cpu_s"] > 0
     assert turn["ratio"] == turn["ours"]["tokens_per_s"] / turn["own"]["tokens_per_s"] > 0
-    assert table(result).count("\n") == 4
+    assert table(result | {"gpus": [0, 1]}).count("\n") == 6

@@ -19,6 +19,7 @@ from bench.gpu.ours import ROOT, Found
 from bench.gpu.report import draw_plots, write_report
 from bench.gpu.shape import write_shape
 from bench.gpu.steps import Bench
+from bench.gpu.together import deaf
 from client.signals import interrupt_on_term
 from core.errors import HarnessError, SetupError
 
@@ -67,7 +68,8 @@ def _keeper(options: Options) -> Callable[[Found], None]:
 
     def keep(found: Found) -> None:
         path = options.output / f"{found['step']}.json"
-        path.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
+        with deaf():  # a second Ctrl-C would leave half of it
+            path.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
 
     return keep
 

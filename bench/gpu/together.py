@@ -1,7 +1,9 @@
 """Work side by side, which Ctrl-C and TERM end all the same.
 
 Both reach this process's first thread alone: clients have sessions of their own, and TERM is said to
-one process. So who waits here tells all that was started.
+one process. So who waits here tells all that was started. It waits without being interrupted: an
+exception that comes between a lock's taking and giving back would leave the threads without it, for
+ever.
 """
 
 from __future__ import annotations
@@ -10,16 +12,40 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from bench.processes import process_tree
 
 LOOK_S = 0.5
 INTERRUPTED = "interrupted"  # the error of what ended early for that
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
+
+
+class Lane(threading.Thread, Generic[T]):
+    """One of the works."""
+
+    def __init__(self, work: Callable[[], T], stopped: Event) -> None:
+        super().__init__()
+        self._work, self._stopped = work, stopped
+        self._gave: list[T] = []
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            self._gave.append(self._work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is wanted
+            self._raised = error
+
+    def result(self) -> T:
+        """After its end."""
+        if self._raised is not None:
+            raise self._raised
+        return self._gave[0]
 
 
 def together(
@@ -30,46 +56,41 @@ def together(
     server: the process that started replicas; it is told once, and tells them itself. stopped: is set
     when all is to end, for work that has parts.
     """
-    stopped, busy = stopped or Event(), set[int]()
-
-    def follow(number: int) -> T:
-        busy.add(number)
-        try:
-            if stopped.is_set():
-                raise KeyboardInterrupt
-            return works[number]()
-        finally:
-            busy.discard(number)
-
-    with ThreadPoolExecutor(len(works)) as threads:
-        try:
-            futures = [threads.submit(follow, number) for number in range(len(works))]
-            wait(futures)
-        except KeyboardInterrupt:  # which may come before all are submitted
-            stopped.set()
-            with deaf():
-                if server is not None:
+    stopped = stopped or Event()
+    lanes = [Lane(work, stopped) for work in works]
+    with deaf() as came:
+        for lane in lanes:
+            lane.start()
+        while living := [lane for lane in lanes if lane.is_alive()]:
+            if came:
+                if not stopped.is_set() and server is not None:
                     _tell(server, signal.SIGTERM)
-                while busy:  # one may be about to start a client
-                    _interrupt_all(server)
-                    Event().wait(LOOK_S)
-            raise
-    return [future.result() for future in futures]
+                stopped.set()
+                _interrupt_all(server)  # each time: a lane may have been about to start a client
+            living[0].join(LOOK_S)
+    if came:
+        signal.raise_signal(came[0])  # to who listens now
+        raise KeyboardInterrupt
+    return [lane.result() for lane in lanes]
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Ctrl-C and TERM change nothing while something is being ended, which would be left half alive.
+def deaf() -> Iterator[list[int]]:
+    """Ctrl-C and TERM interrupt nothing meanwhile, such as the end of what would be left half alive;
+    gives the list of those that come.
 
     By a handler, since children would inherit that a signal is ignored; only the first thread has any.
     """
-    first = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if first else ()
-    before = [signal.signal(number, lambda *_: None) for number in numbers]
+    came: list[int] = []
+    before = {}
     try:
-        yield
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                before[number] = signal.getsignal(number)
+                signal.signal(number, lambda number, _: came.append(number))
+        yield came
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -25,6 +26,8 @@ from tests.bench.test_gpu_turns import replica
 from tests.harness import ROOT, emulator
 from tests.server.servers import FAKE as FAKE_ENGINE
 from tests.server.servers import environ
+
+LIMIT_S = 90.0
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +140,10 @@ def test_ctrl_c_twice_keeps_a_search_until_then(tmp_path: Path) -> None:
     assert "interrupted; to see what was measured" in told
     kept = json.loads((tmp_path / "out" / "server.json").read_text())
     result = kept["result"]
-    assert kept["error"] == "interrupted" and [t["qps"] for t in result["trials"]] == [20]
-    assert (result["best_qps"], result["lowest_failing_qps"]) == (20, None)
+    [trial] = result["trials"]
+    assert kept["error"] == "interrupted" and (trial["qps"], trial["failure"]) == (20, None)
+    found = (20, None) if trial["passed"] else (None, 20)  # it may be late on a busy machine
+    assert (result["best_qps"], result["lowest_failing_qps"]) == found
     tables = write_report(tmp_path / "out")
     assert "FAILED: interrupted" in tables and "| 20.00 |" in tables
     draw_plots(tmp_path / "out")
@@ -224,13 +229,19 @@ def begun(until: str, folder: Path, *flags: str) -> Iterator[subprocess.Popen[st
     command = [sys.executable, "-m", "bench.gpu", *flags, *small]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        assert any(until in line for line in process.stderr)
-        yield process
+        guard = Timer(LIMIT_S, process.kill)  # one that hangs would be waited for without end
+        guard.start()
+        try:
+            assert any(until in line for line in process.stderr)
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
 
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What it said last."""
     assert process.stderr
     told = process.stderr.read()
-    assert process.wait(60) == 130
+    assert process.wait() == 130
     return told

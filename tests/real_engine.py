@@ -69,7 +69,7 @@ class RealEngine:
     def test_offline(self, replicas: Replicas, tmp_path: Path) -> None:
         run = run_mlperf("offline", tmp_path, *servers(replicas), "--warmup", "2")
         counts_hold(run, replicas)
-        assert run.summary["verdict"] == "DEMONSTRATION" and run.code == 0
+        assert unmarked(run.summary["verdict"]) == "DEMONSTRATION" and run.code == 0
         assert run.summary["loadgen_validity"] == "VALID"
 
     def test_server(self, replicas: Replicas, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ class RealEngine:
         run = run_mlperf("offline", tmp_path, *servers(replicas), accuracy=True)
         counts_hold(run, replicas)
         if of_checkpoint(replicas):
-            assert run.summary["verdict"] == "DEMONSTRATION" and run.code == 0
+            assert unmarked(run.summary["verdict"]) == "DEMONSTRATION" and run.code == 0
             assert "PASS" in run.stdout
 
     def test_greedy_outputs_are_those_of_the_embedded_engine(

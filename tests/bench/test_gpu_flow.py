@@ -106,7 +106,8 @@ def test_steps_on_a_server_that_runs(
     assert code == 1 and "failed: sweep" in told
     assert "## Server: the highest rate" in shown and "FAILED: RunError" in shown
     kept = json.loads((tmp_path / "out" / "server.json").read_text())
-    assert kept["result"]["best_qps"] == 20 and kept["result"]["osl"] == 4
+    [trial] = kept["result"]["trials"]
+    assert (trial["qps"], trial["failure"], kept["result"]["osl"]) == (20, None, 4)
     assert "no-such-profile" in (tmp_path / "out" / "sweep.txt").read_text()
     assert (tmp_path / "out" / "server.png").stat().st_size > 10_000
     everything = json.loads((tmp_path / "out" / "measurements.json").read_text())

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from accuracy.compliance import count_problems, output_length
 from core.audit import AUDITS
-from tests.harness import ROOT, emulator, run_mlperf, server_conf, write_conf
+from tests.harness import ROOT, emulator, run_mlperf, server_conf, unmarked, write_conf
 
 VOCAB = 512
 
@@ -57,7 +57,7 @@ def test_test07_logs_every_sample_once_and_fails_on_nonsense(tmp_path: Path, mod
     assert run.code == 1, run.stdout + run.stderr
     top = tmp_path / "output" / mode / "TEST07"
     summary = json.loads((top / "performance" / "run_1" / "summary.json").read_text())
-    assert summary["verdict"] == "INVALID"
+    assert unmarked(summary["verdict"]) == "INVALID"
     assert summary["issued"] == summary["ok"] == 990
     assert summary["check"]["name"] == "exact_match" and summary["check"]["minimum"] == 60.698
     text = (top / "verify_accuracy.txt").read_text()
@@ -83,7 +83,7 @@ def test_test07_passes_with_a_model_that_answers(tmp_path: Path) -> None:
     text = (tmp_path / "output" / "offline" / "TEST07" / "verify_accuracy.txt").read_text()
     assert "TEST PASS" in text
     assert run.last_line["check"]["value"] > 90
-    assert run.last_line["verdict"] == "UNOFFICIAL"
+    assert unmarked(run.last_line["verdict"]) == "UNOFFICIAL"
 
 
 def test_test09_passes_with_the_right_lengths(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_test09_passes_with_the_right_lengths(tmp_path: Path) -> None:
     top = tmp_path / "output" / "offline" / "TEST09"
     text = (top / "verify_output_len.txt").read_text()
     assert "mean output tokens 1278.000" in text and "TEST PASS" in text
-    assert run.last_line["verdict"] == "UNOFFICIAL"  # the emulator only pretends
+    assert unmarked(run.last_line["verdict"]) == "UNOFFICIAL"  # the emulator only pretends
 
 
 @pytest.mark.parametrize("test", ["TEST07", "TEST09"])

@@ -23,6 +23,7 @@ from tests.harness import (
     emulator,
     run_mlperf,
     server_conf,
+    unmarked,
     write_conf,
     write_dataset,
 )
@@ -33,13 +34,18 @@ CLOCK = ("--ttft-ms", "20", "--itl-ms", "5", "--osl", "12", "--vocab", "1000")
 @pytest.fixture
 def inputs(tmp_path: Path) -> tuple[str, ...]:
     data = write_dataset(tmp_path / "d.parquet", n=800, length=40)
-    conf = write_conf(tmp_path / "u.conf", *server_conf(qps=400, seconds=2.5), *OFFLINE_CONF)
+    conf = write_conf(tmp_path / "u.conf", *server_conf(qps=200, seconds=5), *OFFLINE_CONF)
     return "--input-file", str(data), "--user-conf", str(conf), "--max-tokens", "64"
 
 
 def manifest(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run.folder / "manifest.json").read_text())
     return found
+
+
+def marks(run: Run) -> list[str]:
+    """Without what a busy machine adds to any run."""
+    return [reason for reason in run.summary["reasons"] if not reason.startswith("headroom")]
 
 
 def row(run: Run, label: str) -> str:
@@ -90,8 +96,8 @@ def test_vllm_with_a_prefix_cache(tmp_path: Path, inputs: tuple[str, ...]) -> No
     # 1000 queries over 800 prompts: what repeats is cached, and the run is marked for it.
     rate = loads["all"]["prefix_hit_rate"]
     assert 0.02 < rate < 0.8
-    assert summary["verdict"] == "UNOFFICIAL"
-    assert summary["reasons"][0].startswith(f"{100 * rate:.1f} % of the prompt tokens came from")
+    assert unmarked(summary["verdict"]) == "UNOFFICIAL"
+    assert marks(run)[0].startswith(f"{100 * rate:.1f} % of the prompt tokens came from")
     assert "--no-enable-prefix-caching" in row(run, "verdict")
     assert f"prefix hits {100 * rate:.1f} %" in row(run, "engines")
 
@@ -147,7 +153,7 @@ def test_sglang_without_metrics(tmp_path: Path, inputs: tuple[str, ...]) -> None
     assert truth[0]["prompt_tokens"] == 44 and truth[0]["n_tokens"] == 16
     assert summary["engines"]["exposed"] == 0
     assert row(run, "engines").endswith("metrics (SGLang shows them with --enable-metrics)")
-    caching, streaming = summary["reasons"][:2]
+    caching, streaming = marks(run)[:2]
     assert caching.startswith("prefix caching is on (its hit rate is not known) and ")
     assert "--disable-radix-cache" in caching
     # 40 tokens in events of 1, 20 and 19.
@@ -160,7 +166,7 @@ def test_a_clean_engine_leaves_no_mark(tmp_path: Path, inputs: tuple[str, ...]) 
         run = run_mlperf("server", tmp_path, *inputs, "--server-url", engine.url)
         assert len(engine.truth()) == run.summary["issued"]  # --warmup 0
     assert run.code == 0 and "warning" not in run.stderr
-    assert not any("cach" in text or "event" in text for text in run.summary["reasons"])
+    assert not any("cach" in text or "event" in text for text in marks(run))
     assert "prefix cache off" in row(run, "engines")
 
 

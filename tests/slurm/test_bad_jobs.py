@@ -106,7 +106,7 @@ def test_a_replica_killed_in_the_run(jobs: Jobs) -> None:
         nodes=2,
         servers={"min_replicas": 3} | SLOW,
         measure=[{"scenario": "server"}, {"scenario": "offline"}],
-        **runs(jobs.folder, 6),
+        **runs(jobs.folder, 12),  # the killing takes seconds on a busy machine
     )
     jobs.until_answers("server/performance")
     node = jobs.slurm.job(job_id)["NodeList"]  # n[2-3]: the first is free of the other tests' jobs
@@ -115,7 +115,7 @@ def test_a_replica_killed_in_the_run(jobs: Jobs) -> None:
     os.kill(pid, signal.SIGKILL)
     jobs.end(job_id, "FAILED")
     server = jobs.measured("server-performance")
-    assert (server["exit_code"], server["verdict"]) == (4, "FAILED")
+    assert (server["exit_code"], unmarked(server["verdict"])) == (4, "FAILED")
     offline = jobs.measured("offline-performance")
     assert offline["exit_code"] == 0
     assert len(offline["replicas"]) == 3

@@ -19,8 +19,7 @@ from bench.gpu.ours import ROOT, Found
 from bench.gpu.report import draw_plots, write_report
 from bench.gpu.shape import write_shape
 from bench.gpu.steps import Bench
-from bench.gpu.together import deaf
-from client.signals import interrupt_on_term
+from bench.gpu.together import deferred, interrupt_once
 from core.errors import HarnessError, SetupError
 
 INTERRUPTED, FAILED = 130, 1
@@ -29,7 +28,7 @@ INTERRUPTED, FAILED = 130, 1
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, show the tables, return the exit code."""
     options = parse_options(sys.argv[1:] if argv is None else argv)
-    interrupt_on_term()
+    interrupt_once()
     try:
         return run(options)
     except HarnessError as error:
@@ -68,7 +67,7 @@ def _keeper(options: Options) -> Callable[[Found], None]:
 
     def keep(found: Found) -> None:
         path = options.output / f"{found['step']}.json"
-        with deaf():  # a second Ctrl-C would leave half of it
+        with deferred():
             path.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
 
     return keep

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.together import deaf
+from bench.gpu.together import deferred
 from core.errors import HarnessError, RunError, SetupError
 from server.plan import Replica
 from server.process import members
@@ -185,5 +185,5 @@ def own_engine(
     try:
         yield engine
     finally:
-        with deaf():
+        with deferred():
             engine.end()

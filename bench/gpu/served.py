@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.gpu.compiles import lines_of
 from bench.gpu.inproc import KILL_S, gone, kill
 from bench.gpu.ours import ROOT
-from bench.gpu.together import deaf
+from bench.gpu.together import deferred
 from bench.processes import process_tree
 from core.errors import RunError, SetupError
 from server import installed, machine, plan
@@ -123,7 +123,7 @@ def serve(
     try:
         yield starting
     finally:
-        with deaf():
+        with deferred():
             starting.end()
 
 

@@ -58,7 +58,7 @@ def together(
     """
     stopped = stopped or Event()
     lanes = [Lane(work, stopped) for work in works]
-    with deaf() as came:
+    with deferred() as came:
         for lane in lanes:
             lane.start()
         while living := [lane for lane in lanes if lane.is_alive()]:
@@ -69,18 +69,30 @@ def together(
                 _interrupt_all(server)  # each time: a lane may have been about to start a client
             living[0].join(LOOK_S)
     if came:
-        signal.raise_signal(came[0])  # to who listens now
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt  # also where it is not the first, and so does nothing by itself
     return [lane.result() for lane in lanes]
 
 
-@contextmanager
-def deaf() -> Iterator[list[int]]:
-    """Ctrl-C and TERM interrupt nothing meanwhile, such as the end of what would be left half alive;
-    gives the list of those that come.
+def interrupt_once() -> None:
+    """From now on the first Ctrl-C or TERM raises KeyboardInterrupt, and no other does anything: what
+    was measured is stored in peace, however often somebody presses.
 
-    By a handler, since children would inherit that a signal is ignored; only the first thread has any.
+    By handlers, since children would inherit that a signal is ignored.
     """
+
+    def interrupt(*_: object) -> None:
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
+
+
+@contextmanager
+def deferred() -> Iterator[list[int]]:
+    """Ctrl-C and TERM come after the block, which would leave something half done or half alive; gives
+    the list of those that come. Only the first thread hears any."""
     came: list[int] = []
     before = {}
     try:
@@ -92,6 +104,8 @@ def deaf() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _interrupt_all(server: int | None) -> None:

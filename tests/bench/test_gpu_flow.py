@@ -22,6 +22,7 @@ from bench.gpu.report import draw_plots, write_report
 from bench.gpu.report import main as report
 from bench.gpu.shape import CONFIG, VOCABULARY, write_shape
 from bench.gpu.steps import measured
+from bench.gpu.together import SIGNALS
 from tests.bench.test_gpu_turns import replica
 from tests.harness import ROOT, emulator
 from tests.server.servers import FAKE as FAKE_ENGINE
@@ -31,11 +32,12 @@ LIMIT_S = 90.0
 
 
 @pytest.fixture(autouse=True)
-def _handler() -> Iterator[None]:
-    """`main` sets TERM's, for a process that is its own."""
-    before = signal.getsignal(signal.SIGTERM)
+def _handlers() -> Iterator[None]:
+    """`main` sets them, for a process that is its own."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_by_default_all_steps_that_one_gpu_allows() -> None:

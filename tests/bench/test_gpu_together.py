@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from threading import Event
 
 import pytest
 
-from bench.gpu.together import deaf, together
+from bench.gpu.together import SIGNALS, deferred, interrupt_once, together
 from tests.harness import ROOT
 
 LIMIT_S = 60.0
@@ -85,10 +86,30 @@ def test_the_first_error_is_raised_after_all_have_ended() -> None:
     assert together([lambda: 1, lambda: 2]) == [1, 2]
 
 
-def test_deaf_until_the_end_alone() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with deaf() as came:
-        for number in (signal.SIGINT, signal.SIGTERM):
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_comes_after_the_block(handlers: None, number: signal.Signals) -> None:
+    interrupt_once()
+    ended = []
+    with pytest.raises(KeyboardInterrupt), deferred() as came:
+        for _ in range(2):
             signal.raise_signal(number)
-        assert came == [signal.SIGINT, signal.SIGTERM]
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        ended.append(came)
+    assert ended == [[number, number]]
+
+
+def test_the_first_interrupts_and_no_other_does_anything(handlers: None) -> None:
+    interrupt_once()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    for number in SIGNALS:
+        signal.raise_signal(number)
+        with deferred():
+            signal.raise_signal(number)

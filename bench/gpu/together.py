@@ -76,13 +76,13 @@ def together(
 def interrupt_once() -> None:
     """From now on the first Ctrl-C or TERM raises KeyboardInterrupt, and no other does anything: what
     was measured is stored in peace, however often somebody presses.
-
-    By handlers, since children would inherit that a signal is ignored.
     """
 
     def interrupt(*_: object) -> None:
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
+        for (
+            number
+        ) in SIGNALS:  # Python's own end undoes handlers, but not this; no child is started now
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     for number in SIGNALS:
@@ -92,7 +92,10 @@ def interrupt_once() -> None:
 @contextmanager
 def deferred() -> Iterator[list[int]]:
     """Ctrl-C and TERM come after the block, which would leave something half done or half alive; gives
-    the list of those that come. Only the first thread hears any."""
+    the list of those that come. Only the first thread hears any.
+
+    By a handler, since children would inherit that a signal is ignored.
+    """
     came: list[int] = []
     before = {}
     try:

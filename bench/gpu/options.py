@@ -44,6 +44,7 @@ class Options:
     model: Path | None  # None: gpt-oss-120b's shape
     python: str
     platform: str | None
+    port: int | None
     gpus: tuple[int, ...]
     urls: tuple[str, ...]
     steps: tuple[str, ...]
@@ -101,6 +102,7 @@ def parse_options(argv: Sequence[str]) -> Options:
         model=args.model_path and args.model_path.resolve(),
         python=args.python,
         platform=args.platform,
+        port=args.port,
         gpus=args.gpus,
         urls=args.server_url,
         steps=tuple(step for step in STEPS if step in steps),
@@ -142,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model_path", "--model-path", type=Path, metavar="DIR", help="the model's folder")
     add("--python", default=sys.executable, metavar="PATH", help="the engine's (default: this one)")
     add("--platform", choices=("rocm", "cuda", "cpu"), help="default: found out")
+    what = "of the first replica (default: run_server.sh's)"
+    add("--port", type=count, metavar="N", help=what)
     add("--gpus", type=numbers, default=(0,), metavar="N,..", help="of this machine (default 0)")
     add("--server-url", type=words, default=(), metavar="URL,..", help="servers that run already")
     add("--steps", type=_steps, metavar="S,..", help="default: all that is possible")

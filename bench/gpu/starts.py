@@ -24,6 +24,8 @@ def server_flags(bench: Bench, gpus: Sequence[int]) -> tuple[str, ...]:
     flags += ["--python", options.python, "--timeout", str(options.timeout_s)]
     if options.platform:
         flags += ["--platform", options.platform]
+    if options.port:
+        flags += ["--port", str(options.port)]
     if options.on_gpus:
         flags += ["--gpus", ",".join(map(str, gpus))]
     return tuple(flags)

@@ -26,7 +26,7 @@ from bench.gpu.together import SIGNALS
 from tests.bench.test_gpu_turns import replica
 from tests.harness import ROOT, emulator
 from tests.server.servers import FAKE as FAKE_ENGINE
-from tests.server.servers import environ
+from tests.server.servers import environ, free_ports
 
 LIMIT_S = 90.0
 
@@ -176,6 +176,7 @@ def test_a_visit_to_two_gpus(tmp_path: Path) -> None:
     flags += ["--rounds", "1", "--seconds", "1", "--searches", "1", "--warmup", "4"]
     flags += ["--python", str(write_engine(tmp_path, seen)), "--isl", "16", "--osl", "8"]
     flags += ["--warmup-tokens", "32", "--qps", "20", "--output", str(tmp_path / "out")]
+    flags += ["--port", str(free_ports())]
     model = write_shape(tmp_path / "ok")  # so it behaves
     path = f"{tmp_path}:{environ()['PATH']}"
     done = subprocess.run(

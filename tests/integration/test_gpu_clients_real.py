@@ -15,6 +15,7 @@ import pytest
 from bench.gpu.clients_table import table
 from tests.harness import ROOT
 from tests.replicas import CHECKPOINT, START_LIMIT_S
+from tests.server.servers import free_ports
 from tests.vllm_cpu import engine_environment, vllm_python
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(900)]
@@ -51,6 +52,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text").write_text(TEXT)
     flags = ["--platform", "cpu", "--python", str(vllm_python()), "--steps", "clients,perplexity"]
     flags += ["--model_path", str(endless(folder / "model")), "--output", str(folder / "out")]
+    flags += ["--port", str(free_ports())]
     flags += ["--text", str(folder / "text"), "--timeout", str(START_LIMIT_S)]
     flags += [word for name, value in SIZES.items() for word in (name, str(value))]
     done = subprocess.run(

@@ -75,14 +75,12 @@ def together(
 
 def interrupt_once() -> None:
     """From now on the first Ctrl-C or TERM raises KeyboardInterrupt, and no other does anything: what
-    was measured is stored in peace, however often somebody presses.
-    """
+    was measured is stored in peace, however often somebody presses. No process may be started after it,
+    which would ignore both."""
 
     def interrupt(*_: object) -> None:
-        for (
-            number
-        ) in SIGNALS:  # Python's own end undoes handlers, but not this; no child is started now
-            signal.signal(number, signal.SIG_IGN)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # Python's own end undoes handlers, but not this
         raise KeyboardInterrupt
 
     for number in SIGNALS:

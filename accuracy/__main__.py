@@ -16,6 +16,7 @@ from pathlib import Path
 from accuracy.progress import ScoringProgress
 from accuracy.run import score_run
 from accuracy.write import render
+from core.arguments import natural
 from core.errors import HarnessError
 from core.rules import ACCURACY_SAMPLES
 
@@ -59,15 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--tokenizer", type=path, help="Hugging Face folder; default: openai_harmony's vocabulary")
     add("--lcb-problems", type=path, help="LiveCodeBench's problems with their tests")
     add("--output-dir", type=path, help="where the outputs go; default: the log's folder")
-    add("--workers", type=_count, help="processes; default: one per core")
-    add("--expected", type=_count, help=f"how many samples; default: {ACCURACY_SAMPLES}")
+    add("--workers", type=natural, help="processes; default: one per core")
+    add("--expected", type=natural, help=f"how many samples; default: {ACCURACY_SAMPLES}")
     return parser
-
-
-def _count(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

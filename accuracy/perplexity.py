@@ -31,6 +31,7 @@ from accuracy.perplexity_pieces import (
 from accuracy.perplexity_tokens import Served, load_served, load_tokenizer
 from backends.detect import describe, resolve
 from backends.info import EngineInfo
+from core.arguments import natural
 from core.errors import ConfigError, HarnessError, RunError
 
 PROBE_TIMEOUT_S = 5.0
@@ -195,16 +196,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--tokenizer", type=Path, metavar="PATH", help=tokenizer)
     pieces = "Llama-2's folder or tokenizer.json, to cut the text with (default: cut by bytes)"
     add("--piece-tokenizer", type=Path, metavar="PATH", help=pieces)
-    add("--in-flight", type=_natural, default=IN_FLIGHT, metavar="N", help="requests at once")
+    add("--in-flight", type=natural, default=IN_FLIGHT, metavar="N", help="requests at once")
     add("--json", type=Path, metavar="FILE", help="write the result here as well")
-    add("--limit", type=_natural, metavar="PIECES", help="only the first ones: a trial")
+    add("--limit", type=natural, metavar="PIECES", help="only the first ones: a trial")
     return parser
-
-
-def _natural(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

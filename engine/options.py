@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.arguments import natural
 from engine.faults import KINDS, Fault, parse_fault
 
 DIALECTS = ("vllm", "sglang")
@@ -41,7 +42,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     add("--truth", type=Path, metavar="FILE", help="write the truth log as JSON lines at exit")
     form = "KIND[:every=N][:after=K][:times=M][:at=T]"
     add("--fault", type=_fault, action="append", default=[], metavar=form, help=faults)
-    add("--split", type=_natural, default=0, metavar="N", help="send writes in pieces of N bytes")
+    add("--split", type=natural, default=0, metavar="N", help="send writes in pieces of N bytes")
     add("--ping", action="store_true", help="comment lines between the events of a stream")
 
 
@@ -49,11 +50,11 @@ def _add_clock(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--ttft-ms", type=float, default=0.0, help="time to the first token")
     add("--itl-ms", type=float, default=0.0, help="time per token after it")
-    add("--chunk", type=_natural, default=1, metavar="N", help="tokens per event after the first")
-    add("--osl", type=_natural, metavar="N", help="tokens to answer (default: max_tokens)")
-    add("--max-running", type=_natural, metavar="N", help="answers at once, others queue")
-    add("--context", type=_natural, default=131_072, metavar="N", help="tokens, prompt and answer")
-    add("--vocab", type=_natural, default=201_088, metavar="N")
+    add("--chunk", type=natural, default=1, metavar="N", help="tokens per event after the first")
+    add("--osl", type=natural, metavar="N", help="tokens to answer (default: max_tokens)")
+    add("--max-running", type=natural, metavar="N", help="answers at once, others queue")
+    add("--context", type=natural, default=131_072, metavar="N", help="tokens, prompt and answer")
+    add("--vocab", type=natural, default=201_088, metavar="N")
     add("--prefix-cache", action="store_true", help="count prompts seen before as cached")
     say = "of every prompt token, a natural logarithm (default: it gives none)"
     add("--logprob", type=_logarithm, metavar="X", help=say)
@@ -64,17 +65,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     what = "a Hugging Face folder (default: the bundled, tiny one)"
     add("--model", type=_folder, default=CHECKPOINT, metavar="PATH", help=what)
     add("--device", default="cpu", metavar="cpu|cuda[:N]", help="where it calculates (default cpu)")
-    add("--threads", type=_natural, default=1, help="of torch")
+    add("--threads", type=natural, default=1, help="of torch")
     add("--seed", type=int, default=0, help="of sampling")
-    add("--max-running", type=_natural, default=32, metavar="N", help="answers at once")
-    add("--context", type=_natural, default=16_384, metavar="N", help="tokens, prompt and answer")
-    add("--cache-tokens", type=_natural, default=65_536, metavar="N", help="size of the KV cache")
-
-
-def _natural(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
-    return value
+    add("--max-running", type=natural, default=32, metavar="N", help="answers at once")
+    add("--context", type=natural, default=16_384, metavar="N", help="tokens, prompt and answer")
+    add("--cache-tokens", type=natural, default=65_536, metavar="N", help="size of the KV cache")
 
 
 def _logarithm(text: str) -> float:

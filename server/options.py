@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.arguments import natural
+
 MODEL = "openai/gpt-oss-120b"
 DRAFT = "nvidia/gpt-oss-120b-Eagle3-long-context"  # the reference's head for Interactive
 ENGINES = ("sglang", "vllm")  # looked for in this order
@@ -113,7 +115,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     what = "choose the recipe for it (default: found out); of the emulator: fast or clock"
     add("--engine-version", metavar="V", help=what)
     what = "tokens an event (default: the recipe's)"
-    add("--stream_interval", "--stream-interval", type=_natural, metavar="N", help=what)
+    add("--stream_interval", "--stream-interval", type=natural, metavar="N", help=what)
     what = "EAGLE3 with 3 steps and top-k 1, the policy of Interactive"
     add(
         "--enable_speculative_decode", "--enable-speculative-decode", action="store_true", help=what
@@ -127,7 +129,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     what = "replicas (default: 1, or one per GPU of --gpus or not of --exclude-gpus)"
-    add("--dp", type=_natural, metavar="N", help=what)
+    add("--dp", type=natural, metavar="N", help=what)
     what = "internal: one SGLang server with --dp-size N instead of N servers"
     add("--dp-mode", choices=["replicas", "internal"], default="replicas", help=what)
     add("--platform", choices=PLATFORMS, help="default: found out")
@@ -142,7 +144,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (0.0.0.0: all); default %(default)s",
     )
     what = "of the first replica, the others follow (default %(default)s)"
-    add("--port", type=_natural, default=30000, metavar="N", help=what)
+    add("--port", type=natural, default=30000, metavar="N", help=what)
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +156,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     what = "compiled kernels, a folder a replica (default %(default)s)"
     add("--cache-dir", type=Path, default=CACHE_DIR, metavar="DIR", help=what)
     what = "go on without replicas that do not start, if N do (default: all must)"
-    add("--min-replicas", type=_natural, metavar="N", help=what)
+    add("--min-replicas", type=natural, metavar="N", help=what)
     what = "with --min-replicas: for the others, once N are ready (default %(default)g)"
     add("--patience", type=float, default=PATIENCE_S, metavar="S", help=what)
     what = "give up when a replica has not answered by then (default %(default)g)"
@@ -162,12 +164,6 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     what = "between TERM and KILL at the end (default %(default)g)"
     add("--grace", type=float, default=GRACE_S, metavar="S", help=what)
     add("--dry-run", action="store_true", help="print commands and environment, start nothing")
-
-
-def _natural(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
-    return value
 
 
 def _devices(text: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gpu.words import above_0, at_least, numbers, words
+from bench.gpu.words import above_0, numbers, words
+from core.arguments import at_least, natural
 from core.config import LADDER_STEP
 
 DESCRIPTION = """Measure the harness at full size: an engine on GPUs of this machine, its own tools
@@ -139,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, count = parser.add_argument, at_least(1)
+    add, count = parser.add_argument, natural
     add("--output", type=Path, default=Path("output/gpu"), metavar="DIR", help="(%(default)s)")
     add("--model_path", "--model-path", type=Path, metavar="DIR", help="the model's folder")
     add("--python", default=sys.executable, metavar="PATH", help="the engine's (default: this one)")

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text}: must be at least {least}")
-        return int(text)
-
-    return number
 
 
 def above_0(text: str) -> float:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from server.process import members
 from tests.harness import ROOT
+from tests.server.servers import free_ports
 from tests.vllm_cpu import engine_environment
 
 CHECKPOINT = ROOT / "engine" / "checkpoint"
@@ -46,7 +45,7 @@ def run_server(
 ) -> Iterator[Replicas]:
     """Two replicas of the trained checkpoint. `flags`: run_server.sh's, and after -- the engine's."""
     env = engine_environment() | environment
-    port, log = _two_free_ports(), folder / "run_server.log"
+    port, log = free_ports(), folder / "run_server.log"
     command = [
         *(str(ROOT / "run_server.sh"), "--engine", engine, "--dp", "2"),
         *("--model_path", str(CHECKPOINT), "--port", str(port), "--python", str(python)),
@@ -83,16 +82,3 @@ def _listener(parent: int, port: int) -> int:
         if int(fields[1]) == parent and f"--port={port}".encode() in words:
             return int(stat.parent.name)
     raise AssertionError(f"no child of {parent} has --port={port}")
-
-
-def _two_free_ports() -> int:
-    """The first of two neighbours that nobody listens on."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        try:
-            for number in (port, port + 1):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", number))
-        except OSError:
-            continue
-        return port

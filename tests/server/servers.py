@@ -121,7 +121,7 @@ def stopped_at_once(script: str, said: str, count: int = 20) -> None:
 
 
 def free_ports(count: int = 2) -> int:
-    """The first, an even one, of so many in a row that nobody listens on."""
+    """The first, an even one, of so many in a row that can be listened on."""
     for first in range(23000 + os.getpid() % 1000 * 8, 60000, 2):
         if all(_free(first + n) for n in range(count)):
             return first
@@ -129,8 +129,13 @@ def free_ports(count: int = 2) -> int:
 
 
 def _free(port: int) -> bool:
+    """Also of connections that an earlier test's server closed, which hold a port for a minute."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _processes(word: str) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from backends.engines import Engines, open_engines
 from calibrate import Calibration, Shape, calibrate, shape_of, shape_of_config
-from client.signals import interrupt_on_term
+from client.signals import interrupt_once
 from core.check import Check
 from core.config import RunConfig
 from core.errors import ConfigError, HarnessError
@@ -29,7 +30,7 @@ from results.summary import Summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    interrupt_on_term()
+    interrupt_once(signal.SIGTERM)
     try:
         config, dry_run = parse_options(argv)
         return show_settings(config) if dry_run else run(config)

@@ -9,20 +9,25 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 FOR_MAIN = {signal.SIGINT, signal.SIGTERM}
 
 
-def interrupt_on_term() -> None:
-    """From now on the first TERM raises KeyboardInterrupt, and no other does anything."""
-    signal.signal(signal.SIGTERM, _interrupt)
+def interrupt_once(*numbers: signal.Signals) -> None:
+    """From now on the first of these raises KeyboardInterrupt, and no other does anything.
 
+    Children that are started after it ignore them, too.
+    """
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Before raising: the second may come before any code that catches the first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    def interrupt(*_: object) -> None:
+        # Before raising: the second may come before any code that catches the first. And not by a
+        # handler, which Python undoes at its own end.
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
 
 
 @contextmanager

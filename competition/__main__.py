@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from client.signals import interrupt_on_term
+from client.signals import interrupt_once
 from competition.baseline_file import with_baselines
 from competition.batch import ABOUT, Batch, new_folder, run_batch
 from competition.console import Console
@@ -30,7 +31,7 @@ COMMANDS = {  # name -> module with a `main` of that signature
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    interrupt_on_term()
+    interrupt_once(signal.SIGTERM)
     out = Console()
     try:
         name, rest = take_profile(sys.argv[1:] if argv is None else argv)

@@ -19,7 +19,8 @@ from bench.gpu.ours import ROOT, Found
 from bench.gpu.report import draw_plots, write_report
 from bench.gpu.shape import write_shape
 from bench.gpu.steps import Bench
-from bench.gpu.together import deferred, interrupt_once
+from bench.gpu.together import deferred
+from client.signals import FOR_MAIN, interrupt_once
 from core.errors import HarnessError, SetupError
 
 INTERRUPTED, FAILED = 130, 1
@@ -28,7 +29,7 @@ INTERRUPTED, FAILED = 130, 1
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, show the tables, return the exit code."""
     options = parse_options(sys.argv[1:] if argv is None else argv)
-    interrupt_once()
+    interrupt_once(*FOR_MAIN)
     try:
         return run(options)
     except HarnessError as error:

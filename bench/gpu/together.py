@@ -12,40 +12,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from bench.processes import process_tree
+from client.signals import FOR_MAIN
 
 LOOK_S = 0.5
 INTERRUPTED = "interrupted"  # the error of what ended early for that
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
-
-
-class Lane(threading.Thread, Generic[T]):
-    """One of the works."""
-
-    def __init__(self, work: Callable[[], T], stopped: Event) -> None:
-        super().__init__()
-        self._work, self._stopped = work, stopped
-        self._gave: list[T] = []
-        self._raised: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            if self._stopped.is_set():
-                raise KeyboardInterrupt
-            self._gave.append(self._work())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is wanted
-            self._raised = error
-
-    def result(self) -> T:
-        """After its end."""
-        if self._raised is not None:
-            raise self._raised
-        return self._gave[0]
 
 
 def together(
@@ -57,34 +34,23 @@ def together(
     when all is to end, for work that has parts.
     """
     stopped = stopped or Event()
-    lanes = [Lane(work, stopped) for work in works]
-    with deferred() as came:
-        for lane in lanes:
-            lane.start()
-        while living := [lane for lane in lanes if lane.is_alive()]:
+
+    def begin(work: Callable[[], T]) -> T:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        return work()
+
+    with deferred() as came, ThreadPoolExecutor(len(works)) as threads:
+        lanes = [threads.submit(begin, work) for work in works]
+        while wait(lanes, LOOK_S).not_done:
             if came:
                 if not stopped.is_set() and server is not None:
                     _tell(server, signal.SIGTERM)
                 stopped.set()
                 _interrupt_all(server)  # each time: a lane may have been about to start a client
-            living[0].join(LOOK_S)
     if came:
         raise KeyboardInterrupt  # also where it is not the first, and so does nothing by itself
     return [lane.result() for lane in lanes]
-
-
-def interrupt_once() -> None:
-    """From now on the first Ctrl-C or TERM raises KeyboardInterrupt, and no other does anything: what
-    was measured is stored in peace, however often somebody presses. No process may be started after it,
-    which would ignore both."""
-
-    def interrupt(*_: object) -> None:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # Python's own end undoes handlers, but not this
-        raise KeyboardInterrupt
-
-    for number in SIGNALS:
-        signal.signal(number, interrupt)
 
 
 @contextmanager
@@ -98,7 +64,7 @@ def deferred() -> Iterator[list[int]]:
     before = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in FOR_MAIN:
                 before[number] = signal.getsignal(number)
                 signal.signal(number, lambda number, _: came.append(number))
         yield came

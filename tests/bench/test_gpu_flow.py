@@ -22,22 +22,13 @@ from bench.gpu.report import draw_plots, write_report
 from bench.gpu.report import main as report
 from bench.gpu.shape import CONFIG, VOCABULARY, write_shape
 from bench.gpu.steps import measured
-from bench.gpu.together import SIGNALS
 from tests.bench.test_gpu_turns import replica
 from tests.harness import ROOT, emulator
 from tests.server.servers import FAKE as FAKE_ENGINE
 from tests.server.servers import environ, free_ports
 
+pytestmark = pytest.mark.usefixtures("handlers")  # `main` sets some, for a process of its own
 LIMIT_S = 90.0
-
-
-@pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    """`main` sets them, for a process that is its own."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_by_default_all_steps_that_one_gpu_allows() -> None:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from threading import Event
 
 import pytest
 
-from bench.gpu.together import SIGNALS, deferred, interrupt_once, together
+from bench.gpu.together import deferred, together
+from client.signals import FOR_MAIN, interrupt_once
 from tests.harness import ROOT
 
 LIMIT_S = 60.0
@@ -86,17 +86,9 @@ def test_the_first_error_is_raised_after_all_have_ended() -> None:
     assert together([lambda: 1, lambda: 2]) == [1, 2]
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", sorted(FOR_MAIN))
 def test_a_signal_comes_after_the_block(handlers: None, number: signal.Signals) -> None:
-    interrupt_once()
+    interrupt_once(*FOR_MAIN)
     ended = []
     with pytest.raises(KeyboardInterrupt), deferred() as came:
         for _ in range(2):
@@ -106,10 +98,10 @@ def test_a_signal_comes_after_the_block(handlers: None, number: signal.Signals) 
 
 
 def test_the_first_interrupts_and_no_other_does_anything(handlers: None) -> None:
-    interrupt_once()
+    interrupt_once(*FOR_MAIN)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
-    for number in SIGNALS:
+    for number in FOR_MAIN:
         signal.raise_signal(number)
         with deferred():
             signal.raise_signal(number)

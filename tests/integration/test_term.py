@@ -143,8 +143,8 @@ def test_a_runs_own_model_goes_on_until_the_run_ends_it() -> None:
 
 TWICE = """
 import os, signal, sys
-from client.signals import interrupt_on_term
-interrupt_on_term()
+from client.signals import interrupt_once
+interrupt_once(signal.SIGTERM)
 try:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     os.kill(os.getpid(), signal.SIGTERM)

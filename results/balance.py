@@ -74,7 +74,7 @@ def balance(shares: Sequence[ReplicaShare]) -> Balance:
 
 def stragglers(shares: Sequence[ReplicaShare]) -> tuple[Straggler, ...]:
     """Who is slower than the median of the others by more than `SLOWER` and `SIGMAS`."""
-    judged = [share for share in shares if share.ok >= MIN_QUERIES and share.tokens_per_s]
+    judged = [share for share in shares if _has_a_pace(share)]
     measure: Measure = "tpot" if all(share.tpot_ns for share in judged) else "tokens_per_s"
     paces = np.array([_pace(share, measure) for share in judged])
     found = []
@@ -85,6 +85,13 @@ def stragglers(shares: Sequence[ReplicaShare]) -> tuple[Straggler, ...]:
         if excess > SLOWER * usual and excess > SIGMAS * _sigma(others):
             found.append(Straggler(share.number, share.url, measure, float(excess / usual)))
     return tuple(sorted(found, key=lambda one: -one.slower))
+
+
+def _has_a_pace(share: ReplicaShare) -> bool:
+    """Enough queries with tokens, whose tokens did not arrive all at once: a client that looks late
+    sees most answers whole, with a median TPOT of 0, which tells nothing of the engine."""
+    at_once = share.tpot_ns is not None and not share.tpot_ns.p50
+    return share.ok >= MIN_QUERIES and bool(share.tokens_per_s) and not at_once
 
 
 def _pace(share: ReplicaShare, measure: Measure) -> float:

@@ -96,6 +96,16 @@ def test_few_queries_are_no_pace() -> None:
     assert slow(shares) == []
 
 
+@pytest.mark.parametrize(
+    ("tpots_ms", "named"), [((0, 5), []), ((0, 0, 5), []), ((5, 5, 0, 7), [3]), ((0, 0, 0), [])]
+)
+def test_tokens_that_arrive_all_at_once_are_no_pace(
+    tpots_ms: tuple[float, ...], named: list[int]
+) -> None:
+    """A client on a busy machine: nothing can be a multiple of no time at all."""
+    assert slow(paced(*tpots_ms)) == named
+
+
 def test_offline_goes_by_tokens_in_a_second_of_work() -> None:
     shares = [share(i, tpot_ms=None, rate=100) for i in range(4)]
     shares.append(share(4, tpot_ms=None, rate=80))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -149,15 +150,22 @@ def test_what_the_docs_show_can_be_drawn_again(
     with pytest.raises(SystemExit):
         report([str(tmp_path)])
     assert "no step of bench.gpu" in capsys.readouterr().err
-    for file in (ROOT / "docs" / "measurements").glob("*.json"):
-        shutil.copy(file, tmp_path)
-    report([str(tmp_path)])
-    tables = capsys.readouterr().out
-    told = (ROOT / "docs" / "measurements.md").read_text()
-    for step in ("turns", "server", "interactive"):
-        assert (tmp_path / f"{step}.png").stat().st_size > 10_000
-        assert f"measurements/{step}.png" in told
-    assert tables.count("\n## ") + 1 == len({*STEPS} - {"exchanged", "embedded"})
+    docs = ROOT / "docs"
+    shown = set(re.findall(r"\(([\w/-]+\.png)\)", (docs / "measurements.md").read_text()))
+    assert shown == {str(file.relative_to(docs)) for file in docs.glob("measurements/**/*.png")}
+    steps: set[str] = set()
+    for folder in ("measurements", "measurements/graphs-512"):
+        here = tmp_path / folder.replace("/", "-")
+        here.mkdir()
+        for file in (docs / folder).glob("*.json"):
+            shutil.copy(file, here)
+        report([str(here)])
+        found = {step for step in STEPS if (here / f"{step}.json").exists()}
+        assert capsys.readouterr().out.count("\n## ") + 1 == len(found)
+        steps |= found
+        for name in found & {"turns", "server", "interactive"}:
+            assert (here / f"{name}.png").stat().st_size > 10_000
+    assert steps == {*STEPS}
 
 
 def test_a_visit_to_two_gpus(tmp_path: Path) -> None:
